@@ -1,0 +1,100 @@
+"""The final state of a flow run, from what its body returned; `design.md` has the rules."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from runnerstone._arguments import extract
+from runnerstone._engine.task_runs import FUTURES, Engine
+from runnerstone.futures import TaskFuture
+from runnerstone.runs import Problem, Skip
+from runnerstone.states import Completed, Failed, State, StateType, aggregate
+
+FLOW_FAILED = Failed("Flow run encountered an exception.")
+
+
+@attrs.frozen
+class Conclusion:
+    """What a flow run comes to: its final state, and its value or what to raise instead."""
+
+    state: State
+    value: Any = None
+    error: BaseException | None = None
+
+
+def conclude(engine: Engine, value: Any) -> Conclusion:
+    """Judge what a flow's body returned, all its runs being final; fetches the values in it."""
+    if type(value) is State:
+        return _chosen(value)
+    if value is None and engine.submitted:
+        state = aggregate(
+            engine.run.counts, skipped_by_cancelling=engine.skipped_by_cancelling
+        )
+        if state.is_failed() and engine.first_failure is not None:
+            _, name, problem = engine.first_failure
+            return Conclusion(state, error=_error_of(engine, name, problem))
+        return Conclusion(state)
+    found, template = extract(value, FUTURES | {State})
+    if template is None:
+        return Conclusion(Completed(), value)
+    state = aggregate(
+        Counter(item.state.type if isinstance(item, TaskFuture) else item.type for item in found),
+        skipped_by_cancelling=sum(map(_is_skipped_by_cancelling, found)),
+    )
+    if state.is_completed():
+        values = [item.result() if isinstance(item, TaskFuture) else item for item in found]
+        return Conclusion(state, template.fill(values))
+    return Conclusion(state, error=_first_error(engine, found) if state.is_failed() else None)
+
+
+def _chosen(state: State) -> Conclusion:
+    """The conclusion from a state that the body returned by itself."""
+    if not state.is_final():
+        return Conclusion(Failed(f"Flow returned a state that is not final: {state}"))
+    error = state.result if isinstance(state.result, BaseException) else None
+    bare = attrs.evolve(state, result=None)
+    if state.is_completed():
+        return Conclusion(bare, state.result)
+    return Conclusion(bare, error=error)
+
+
+def _is_skipped_by_cancelling(item: TaskFuture[Any] | State) -> bool:
+    if isinstance(item, State):
+        return False
+    problem = item._problem  # noqa: SLF001  # the engine makes the futures
+    return isinstance(problem, Skip) and problem.by_cancelling
+
+
+def _first_error(engine: Engine, found: Sequence[TaskFuture[Any] | State]) -> BaseException | None:
+    """The first failure among what a body returned; None if no exception tells of it."""
+    failures: list[tuple[int, str, Problem]] = []
+    for item in found:
+        if isinstance(item, State):
+            if isinstance(item.result, BaseException):
+                return item.result
+            continue
+        problem = item._problem  # noqa: SLF001  # the engine makes the futures
+        if isinstance(problem, Skip):
+            if not problem.by_cancelling:
+                failures.append((problem.root.index, problem.root.name, problem.cause))
+        elif problem is not None and item.state.type is not StateType.CANCELLED:
+            failures.append((item.task_run.index, item.name, problem))
+    if not failures:
+        return None
+    _, name, problem = min(failures, key=lambda failure: failure[0])
+    return _error_of(engine, name, problem)
+
+
+def _error_of(engine: Engine, name: str, problem: Problem | BaseException) -> BaseException:
+    """The exception to raise for a failed run, with a note that names it and counts the others."""
+    error = problem if isinstance(problem, BaseException) else problem.error()
+    counts = engine.run.counts
+    others = counts.get(StateType.FAILED, 0) + counts.get(StateType.CRASHED, 0) - 1
+    note = f"Run {name!r} of flow run {engine.run.name!r} failed"
+    if others > 0:
+        note += f", and {others} {'other' if others == 1 else 'others'} in the same flow run"
+    if note not in getattr(error, "__notes__", ()):
+        error.add_note(note)
+    return error

@@ -1,0 +1,88 @@
+"""Threads that a flow run starts when it first needs them, and ends."""
+
+import heapq
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from queue import SimpleQueue
+
+
+class SerialThread:
+    """Runs callables one after another, in the order given, on a thread of its own."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._queue: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def call(self, fn: Callable[[], object]) -> None:
+        """Have `fn` called; it must not raise."""
+        self._queue.put(fn)
+        if self._thread is None:
+            with self._lock:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                    self._thread.start()
+
+    def _run(self) -> None:
+        while (fn := self._queue.get()) is not None:
+            fn()
+            del fn
+
+    def stop(self) -> None:
+        """Wait until everything given so far has been called, then end the thread."""
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._queue.put(None)
+            self._thread.join()
+
+
+class TimerThread:
+    """Calls callables when their time has come, on a thread of its own."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._changed = threading.Condition()
+        # Guarded by the condition; the number keeps callables out of the comparison.
+        self._due: list[tuple[float, int, Callable[[], object]]] = []
+        self._numbers = itertools.count()
+        self._thread: threading.Thread | None = None
+        self._stopped = False
+
+    def call_later(self, delay_seconds: float, fn: Callable[[], object]) -> None:
+        """Have `fn` called after a delay; it must neither block nor raise."""
+        due = time.monotonic() + delay_seconds
+        with self._changed:
+            heapq.heappush(self._due, (due, next(self._numbers), fn))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while (fn := self._next()) is not None:
+            fn()
+            del fn
+
+    def _next(self) -> Callable[[], object] | None:
+        """Wait for the next callable's time; return it, or None once stopped."""
+        with self._changed:
+            while not self._stopped:
+                if not self._due:
+                    self._changed.wait()
+                elif (rest := self._due[0][0] - time.monotonic()) > 0:
+                    self._changed.wait(rest)
+                else:
+                    return heapq.heappop(self._due)[2]
+        return None
+
+    def stop(self) -> None:
+        """End the thread; what is not due yet is forgotten."""
+        with self._changed:
+            self._stopped = True
+            self._due.clear()
+            self._changed.notify()
+            thread = self._thread
+        if thread is not None:
+            thread.join()

@@ -1,0 +1,21 @@
+"""Names that users type: how they are compared, and which one was meant."""
+
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def normal_runner_name(name: str) -> str:
+    """The one spelling of a task runner's name: ``Big_Pool`` and ``big-pool`` are the same."""
+    return name.strip().casefold().replace("_", "-")
+
+
+def normal_distribution_name(name: str) -> str:
+    """The one spelling of a distribution's name, by the packaging specification on names."""
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """The part of a message that names what resembles `name`; empty if nothing does."""
+    nearest = get_close_matches(name, sorted(set(known)), n=3)
+    return f"; did you mean {' or '.join(map(repr, nearest))}?" if nearest else ""

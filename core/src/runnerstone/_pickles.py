@@ -1,0 +1,157 @@
+"""Pickling for other processes: once, out of band, and with errors that name the culprit."""
+
+import inspect
+import pickle
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from types import FunctionType
+from typing import Any
+
+import attrs
+
+from runnerstone._arguments import extract
+from runnerstone.errors import UnpicklableError
+
+PROTOCOL = 5
+
+
+def _buffer_views(buffers: Sequence[Any]) -> tuple[memoryview, ...]:
+    return tuple(memoryview(buffer).toreadonly() for buffer in buffers)
+
+
+def _rebuild(head: bytes, *buffers: Any) -> "Pickled":
+    return Pickled(head, _buffer_views(buffers))
+
+
+@attrs.frozen(eq=False, repr=False)
+class Pickled:
+    """A value as bytes, ready to travel.
+
+    Loading gives a new copy each time. Arrays and other buffers in it are read-only and share the
+    memory of `buffers`.
+
+    Attributes:
+        head: The pickle proper.
+        buffers: What the value keeps out of band (pickle protocol 5), such as an array's data.
+    """
+
+    head: bytes
+    buffers: tuple[memoryview, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all of it, in bytes."""
+        return len(self.head) + sum(buffer.nbytes for buffer in self.buffers)
+
+    def load(self) -> Any:
+        """The value; whatever unpickling raises, it raises."""
+        return pickle.loads(self.head, buffers=self.buffers)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self.head, *map(pickle.PickleBuffer, self.buffers))
+
+    def __repr__(self) -> str:
+        return f"<Pickled value of {self.nbytes} bytes>"
+
+
+def dump(value: Any) -> Pickled:
+    """Pickle `value` for another process.
+
+    The standard pickler goes first because it is the faster one by far. cloudpickle follows where it
+    fails, and where what it made names a module that the other process lacks.
+
+    Raises:
+        Exception: Whatever cloudpickle, or a ``__reduce__`` of the user's, raises.
+    """
+    buffers: list[pickle.PickleBuffer] = []
+    try:
+        head = pickle.dumps(value, protocol=PROTOCOL, buffer_callback=buffers.append)
+    except Exception:  # noqa: BLE001  # cloudpickle can do more; if it cannot either, its error counts
+        portable = False
+    else:
+        portable = not any(name in head for name in _modules_by_value())
+    if not portable:
+        import cloudpickle  # heavy, and most values do not need it
+
+        buffers.clear()
+        head = cloudpickle.dumps(value, protocol=PROTOCOL, buffer_callback=buffers.append)
+    return Pickled(head, _buffer_views([buffer.raw() for buffer in buffers]))
+
+
+def _modules_by_value() -> list[bytes]:
+    """Names of the modules whose functions and classes have to travel themselves."""
+    names = ["__main__"]
+    if cloudpickle := sys.modules.get("cloudpickle"):
+        names += cloudpickle.list_registry_pickle_by_value()
+    return [name.encode() for name in names]
+
+
+def dump_arguments(
+    arguments: Any, parts: Callable[[], Mapping[str, Any]], slots: frozenset[type]
+) -> Pickled:
+    """Pickle a call's arguments.
+
+    Args:
+        arguments: What is pickled.
+        parts: Gives the arguments by parameter name, to tell which one is at fault.
+        slots: Types of the objects in them that will not travel, having been replaced.
+
+    Raises:
+        UnpicklableError: Naming the argument, the path inside it, its type and the reason.
+    """
+    try:
+        return dump(arguments)
+    except Exception as error:
+        for name, value in parts().items():
+            if culprit := find_unpicklable(value, f"argument {name!r}", slots):
+                raise UnpicklableError(culprit) from error
+        raise UnpicklableError(f"its arguments cannot be pickled: {error!r}") from error
+
+
+def find_unpicklable(
+    value: Any, path: str, slots: frozenset[type] = frozenset()
+) -> str | None:
+    """Say which innermost part of `value` cannot be pickled, and why; None if all of it can.
+
+    Args:
+        path: How the message calls `value`.
+        slots: Types of objects that are replaced before pickling.
+    """
+    reason = _refusal(value, slots)
+    if reason is None:
+        return None
+    seen: set[int] = set()
+    while True:
+        seen.add(id(value))
+        for step, part in _parts(value):
+            if id(part) not in seen and (inner := _refusal(part, slots)) is not None:
+                value, path, reason = part, path + step, inner
+                break
+        else:
+            kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+            return f"{path}, of type {kind}, cannot be pickled: {reason}"
+
+
+def _refusal(value: Any, slots: frozenset[type]) -> str | None:
+    _, template = extract(value, slots)
+    try:
+        dump(value if template is None else template)
+    except Exception as error:  # noqa: BLE001  # the user's __reduce__ may raise anything
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _parts(value: Any) -> list[tuple[str, Any]]:
+    """The parts of a value, each after the text that leads from the value to it."""
+    if isinstance(value, Mapping):
+        return [(f"[{key!r}]", part) for key, part in value.items()]
+    if isinstance(value, (list, tuple)):
+        return [(f"[{index}]", part) for index, part in enumerate(value)]
+    if isinstance(value, (set, frozenset)):
+        return [(f" (its element {part!r})", part) for part in value]
+    parts = [(f".{name}", part) for name, part in getattr(value, "__dict__", {}).items()]
+    if isinstance(value, FunctionType):
+        variables = inspect.getclosurevars(value)
+        used = {**variables.globals, **variables.nonlocals}
+        parts += [(f" (its variable {name!r})", part) for name, part in used.items()]
+    return parts

@@ -1,0 +1,39 @@
+"""The task runner that runs one call at a time."""
+
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+from runnerstone.calls import Outcome, TaskCall
+from runnerstone.contracts import Capabilities, Report, TaskRunner
+
+if TYPE_CHECKING:
+    from runnerstone._loops import LoopThread
+
+
+class SequentialTaskRunner(TaskRunner):
+    """Runs each call in the thread that submits it, one after another.
+
+    Coroutines run on an event loop in a thread beside, which the submitting thread waits for.
+    """
+
+    capabilities = Capabilities(parallel=False, shares_memory=True)
+
+    _loop: "LoopThread | None" = None
+
+    def submit(self, call: TaskCall, report: Report) -> None:
+        report.started()
+        report.done(self._run_coroutine(call) if call.is_async else call(*call.upstream))
+
+    def _run_coroutine(self, call: TaskCall) -> Outcome:
+        if self._loop is None:
+            from runnerstone._loops import LoopThread  # loads asyncio
+
+            self._loop = LoopThread("SequentialTaskRunner loop")
+        ended: Future[Outcome] = Future()
+        self._loop.submit(call, lambda: None, ended.set_result)
+        return ended.result()
+
+    def stop(self) -> None:
+        if self._loop is not None:
+            self._loop.stop()
+            self._loop = None

@@ -1,0 +1,184 @@
+"""`flow`: what users decorate."""
+
+import functools
+import inspect
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack, cast, overload
+
+import attrs
+
+from runnerstone._engine import FlowCall, flow_run_steps, run_steps, run_steps_async
+from runnerstone._plugins import resolve_task_runner
+from runnerstone.contracts import TaskRunner
+from runnerstone.runs import FlowRun
+
+__all__ = ["Flow", "FlowKeywords", "FlowOptions", "flow"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+TaskRunnerChoice = TaskRunner | type[TaskRunner] | str | None
+
+
+class FlowKeywords(TypedDict, total=False):
+    """The keyword arguments of `flow`; see `FlowOptions`."""
+
+    name: str
+    task_runner: TaskRunnerChoice
+    keep_task_runs: int
+
+
+@attrs.frozen(kw_only=True)
+class FlowOptions:
+    """What a flow was declared with.
+
+    Attributes:
+        name: The flow's name; None takes the function's, with ``-`` for ``_``.
+        task_runner: Where its tasks run: a name, a type, an instance, ``"package.module:Class"`` or
+            ``"name@distribution"``, looked up at each run. None is the concurrent one.
+        keep_task_runs: How many task runs the record of a flow run keeps one by one; further ones
+            are only counted.
+    """
+
+    name: str | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.instance_of(str))
+    )
+    task_runner: TaskRunnerChoice = None
+    keep_task_runs: int = attrs.field(
+        default=10_000, validator=[attrs.validators.instance_of(int), attrs.validators.ge(0)]
+    )
+
+
+class Flow(Generic[P, R]):
+    """A function whose calls are flow runs: the tasks that it calls run on its task runner.
+
+    Attributes:
+        fn: The plain function.
+        name: What its runs are reported as.
+        options: What it was declared with.
+        is_async: Whether the function is a coroutine function.
+    """
+
+    __wrapped__: Callable[P, R]
+
+    def __init__(self, fn: Callable[P, R], options: FlowOptions) -> None:
+        """Make a flow.
+
+        Args:
+            fn: The function.
+            options: What it is declared with.
+
+        Raises:
+            TypeError: If `fn` cannot be called.
+        """
+        if not callable(fn):
+            raise TypeError(f"a flow is made of a function or another callable, not of {fn!r}")
+        functools.update_wrapper(self, fn)
+        self.fn = fn
+        self.options = options
+        name = getattr(fn, "__name__", type(fn).__name__)
+        self.name = options.name or name.replace("_", "-")
+        self.is_async = inspect.iscoroutinefunction(fn)
+        self._signature = inspect.signature(fn)
+
+    @property
+    def task_runner(self) -> TaskRunnerChoice:
+        """Where its tasks run, as it was declared."""
+        return self.options.task_runner
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the flow; return what the body returns, with futures in it replaced by their values.
+
+        An ``async def`` flow returns a coroutine that does so.
+
+        Raises:
+            BaseException: What the body raised, or the first failure among the runs.
+            FlowCancelledError: If the flow run ended cancelled.
+            TypeError: If the arguments do not fit the function.
+            TaskRunnerError: If the task runner cannot be had.
+        """
+        call = self._call(args, kwargs)
+        if self.is_async:
+            return cast("R", _result_of(call))
+        result: R = run_steps(flow_run_steps(call)).result()
+        return result
+
+    @overload
+    def run(
+        self: "Flow[P, Coroutine[Any, Any, T]]", *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, FlowRun[T]]: ...
+    @overload
+    def run(self, *args: P.args, **kwargs: P.kwargs) -> FlowRun[R]: ...
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the flow; return its record, finished, and raise nothing of what failed in it.
+
+        An ``async def`` flow returns a coroutine that does so.
+
+        Raises:
+            KeyboardInterrupt: On Ctrl-C, once everything has been put away.
+            TypeError: If the arguments do not fit the function.
+            TaskRunnerError: If the task runner cannot be had.
+        """
+        call = self._call(args, kwargs)
+        if self.is_async:
+            return _record_of(call)
+        return _checked(run_steps(flow_run_steps(call)))
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> FlowCall:
+        try:
+            self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"flow {self.name!r}: {error}") from None
+        choice = self.options.task_runner
+        return FlowCall(
+            flow_name=self.name,
+            fn=self.fn,
+            args=args,
+            kwargs=kwargs,
+            runner=resolve_task_runner("concurrent" if choice is None else choice).copy_for_run(),
+            keep_task_runs=self.options.keep_task_runs,
+        )
+
+    def with_options(self, **options: Unpack[FlowKeywords]) -> "Flow[P, R]":
+        """A flow of the same function with some options changed."""
+        return Flow(self.fn, attrs.evolve(self.options, **options))
+
+    def __repr__(self) -> str:
+        return f"<Flow {self.name!r}>"
+
+
+async def _result_of(call: FlowCall) -> Any:
+    return (await run_steps_async(flow_run_steps(call))).result()
+
+
+async def _record_of(call: FlowCall) -> FlowRun[Any]:
+    return _checked(await run_steps_async(flow_run_steps(call)))
+
+
+def _checked(run: FlowRun[Any]) -> FlowRun[Any]:
+    """The record, unless what ended the flow run was meant for the whole program."""
+    error = run.error
+    if error is not None and not isinstance(error, Exception):
+        raise error
+    return run
+
+
+@overload
+def flow(fn: Callable[P, R], /) -> Flow[P, R]: ...
+@overload
+def flow(**options: Unpack[FlowKeywords]) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
+def flow(fn: Callable[..., Any] | None = None, /, **options: Unpack[FlowKeywords]) -> Any:
+    """Make a flow of a function: ``@flow``, or ``@flow(task_runner="dask", ...)``.
+
+    Args:
+        fn: The function.
+        options: See `FlowOptions`.
+
+    Raises:
+        TypeError: If `fn` cannot be called, or an option does not fit.
+    """
+    declared = FlowOptions(**options)
+    if fn is None:
+        return lambda function: Flow(function, declared)
+    return Flow(fn, declared)

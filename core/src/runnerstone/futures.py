@@ -1,0 +1,278 @@
+"""What a submission gives back.
+
+One lock a flow run guards its futures (`_owner.lock`); it is never held while user code runs.
+"""
+
+import threading
+from collections.abc import Callable, Generator
+from functools import partial
+from logging import getLogger
+from typing import Any, Final, Generic, NoReturn, Protocol, TypeVar
+
+from runnerstone.calls import Pickled
+from runnerstone.contracts import Reference
+from runnerstone.runs import Problem, TaskRun
+from runnerstone.states import State
+
+__all__ = ["TaskFuture"]
+
+R = TypeVar("R")
+
+_UNLOADED: Final = object()
+_log: Final = getLogger("runnerstone.task_runs")
+
+
+class Owner(Protocol):
+    """The engine, as its futures know it."""
+
+    lock: threading.Lock
+
+    def cancel(self, future: "TaskFuture[Any]") -> bool: ...
+
+    def fetch(self, future: "TaskFuture[Any]") -> Pickled: ...
+
+    def call_back(self, fn: Callable[[], None]) -> None: ...
+
+
+class TaskFuture(Generic[R]):
+    """A task run's value, which may not be there yet.
+
+    Pass it to other tasks as an argument, at any depth: the engine hands them the value. Its methods
+    are those of `concurrent.futures.Future`; it can also be awaited. All of them may be called from
+    any thread of the driver.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_attempt",
+        "_callbacks",
+        "_content",
+        "_dependents",
+        "_final",
+        "_owner",
+        "_problem",
+        "_run",
+        "_value",
+        "_waiters",
+    )
+
+    def __init__(self, run: TaskRun, owner: Owner) -> None:
+        self._run: Final = run
+        self._owner: Final = owner
+        self._final = False
+        # Of a completed run: what later calls take, the value itself or a Pickled or a Reference.
+        self._content: Any = None
+        # The value in the driver; _UNLOADED while only the content is.
+        self._value: Any = _UNLOADED
+        self._problem: Problem | None = None
+        # Guarded by the owner's lock, and None once final:
+        self._attempt: Any = None  # the engine's: what runs or waits now
+        self._dependents: list[Any] | None = None  # the engine's: attempts that wait for this run
+        self._waiters: list[threading.Lock] | None = None
+        self._callbacks: list[Callable[[], None]] | None = None
+
+    @property
+    def name(self) -> str:
+        """The task run's name."""
+        return self._run.name
+
+    @property
+    def state(self) -> State:
+        """How the task run stands now."""
+        return self._run.state
+
+    @property
+    def task_run(self) -> TaskRun:
+        """The task run's record."""
+        return self._run
+
+    def done(self) -> bool:
+        """Whether the task run is final, however it ended."""
+        return self._final
+
+    def cancelled(self) -> bool:
+        """Whether the task run ended as cancelled."""
+        return self._final and self._run.state.is_cancelled()
+
+    def cancel(self) -> bool:
+        """End the task run as cancelled; what depends on it will be skipped.
+
+        A call that has not begun never will, where the task runner can prevent it; one that runs is
+        interrupted where it can be, and otherwise goes on unheeded.
+
+        Returns:
+            Whether it is cancelled now: false if it was final before.
+        """
+        return self._owner.cancel(self)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until the task run is final; return whether it is.
+
+        Args:
+            timeout: Longest wait, in seconds; None waits for ever.
+        """
+        if self._final:
+            return True
+        with self._owner.lock:
+            if self._final:
+                return True
+            waiter = threading.Lock()
+            waiter.acquire()
+            if self._waiters is None:
+                self._waiters = []
+            self._waiters.append(waiter)
+        if waiter.acquire(timeout=-1 if timeout is None else max(timeout, 0)):
+            return True
+        with self._owner.lock:
+            if self._waiters is not None:
+                self._waiters.remove(waiter)
+        return self._final
+
+    def result(self, timeout: float | None = None) -> R:
+        """Block until the task run is final; return its value.
+
+        Args:
+            timeout: Longest wait, in seconds; None waits for ever.
+
+        Raises:
+            BaseException: The task's own exception, if it failed.
+            TimeoutError: If it is not final in time.
+            TaskFailedError: If its exception cannot be raised here.
+            TaskCrashedError: If the infrastructure ended it.
+            UpstreamNotCompletedError: If it was skipped; its cause is what went wrong first.
+            TaskCancelledError: If it was cancelled.
+            ValueLostError: If the value is gone with its worker.
+            ResultGoneError: If the value went away with its task runner.
+        """
+        if not self._final:
+            self._wait_or_raise(timeout)
+        if self._problem is not None:
+            try:
+                raise self._problem.error()
+            finally:
+                self = None  # type: ignore[assignment]  # noqa: PLW0642  # else the traceback holds it in a cycle
+        if self._value is _UNLOADED:
+            self._load()
+        value: R = self._value
+        return value
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Block until the task run is final; return what `result` would raise, None if nothing.
+
+        Args:
+            timeout: Longest wait, in seconds; None waits for ever.
+
+        Raises:
+            TimeoutError: If it is not final in time.
+        """
+        if not self._final:
+            self._wait_or_raise(timeout)
+        return None if self._problem is None else self._problem.error()
+
+    def add_done_callback(self, fn: Callable[["TaskFuture[R]"], object]) -> None:
+        """Have ``fn(future)`` called once the task run is final; in this thread and at once if it is.
+
+        Otherwise it is called on a thread that each flow run has for this, one callback after
+        another, before the flow ends. What it raises is logged.
+        """
+        call = partial(self._call, fn)
+        if not self._when_final(partial(self._owner.call_back, call)):
+            call()
+
+    def _when_final(self, fn: Callable[[], None]) -> bool:
+        """Have `fn` called by the thread that ends the run; false if it has ended.
+
+        Args:
+            fn: It must neither block nor raise.
+        """
+        with self._owner.lock:
+            if self._final:
+                return False
+            if self._callbacks is None:
+                self._callbacks = []
+            self._callbacks.append(fn)
+            return True
+
+    def _settle(self, content: Any, problem: Problem | None) -> list[Any]:
+        """Make the future final; for the engine, which holds the lock. Return the dependents."""
+        self._content = content
+        self._problem = problem
+        if type(content) is not Pickled and not isinstance(content, Reference):
+            self._value = content
+        self._attempt = None
+        self._final = True
+        if self._waiters is not None:
+            for waiter in self._waiters:
+                waiter.release()
+            self._waiters = None
+        dependents, self._dependents = self._dependents, None
+        return dependents or []
+
+    def _announce(self) -> None:
+        """Call the callbacks; for the engine, which holds no lock."""
+        if self._callbacks is not None:
+            callbacks, self._callbacks = self._callbacks, None
+            for fn in callbacks:
+                fn()
+
+    def _call(self, fn: Callable[["TaskFuture[R]"], object]) -> None:
+        try:
+            fn(self)
+        except Exception:
+            _log.exception("A callback of task run %r raised:", self.name)
+
+    def _load(self) -> None:
+        content = self._content
+        if isinstance(content, Reference):
+            content = self._owner.fetch(self)
+        self._value = content.load()
+
+    def _wait_or_raise(self, timeout: float | None) -> None:
+        if not self.wait(timeout):
+            raise TimeoutError(f"task run {self.name!r} is {self.state.name} after {timeout} s")
+
+    def __await__(self) -> Generator[Any, None, R]:
+        import asyncio  # heavy, and whoever awaits has it loaded
+
+        loop = asyncio.get_running_loop()
+        if not self._final:
+            woken = loop.create_future()
+
+            if self._when_final(partial(_wake, loop, woken)):
+                yield from woken
+        if self._problem is None and isinstance(self._content, Reference):
+            return (yield from asyncio.to_thread(self.result).__await__())
+        return self.result()
+
+    def _refuse(self, use: str) -> NoReturn:
+        raise TypeError(
+            f"the future of task run {self.name!r} {use}; call .result() to wait for its value"
+        )
+
+    def __bool__(self) -> NoReturn:
+        self._refuse("has no truth value")
+
+    def __iter__(self) -> NoReturn:
+        self._refuse("cannot be iterated over")
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"the future of task run {self.name!r} cannot be pickled or copied: pass it to a task as "
+            "an argument, where it is replaced by its value"
+        )
+
+    def __repr__(self) -> str:
+        return f"<TaskFuture {self.name!r} {self.state.name}>"
+
+
+def _wake(loop: Any, woken: Any) -> None:
+    """Wake what awaits in an asyncio event loop, from another thread."""
+    try:
+        loop.call_soon_threadsafe(_set, woken)
+    except RuntimeError:  # the loop is closed: nobody awaits any more
+        _log.debug("The event loop that awaited a task run is closed")
+
+
+def _set(woken: Any) -> None:
+    if not woken.done():  # as it is if its awaiter was cancelled
+        woken.set_result(None)

@@ -1,0 +1,226 @@
+"""What is recorded of runs, in the driver."""
+
+import secrets
+from collections import Counter
+from typing import Any, Final, Generic, TypeVar
+
+import attrs
+
+from runnerstone.calls import Crash, Failure, FlowRunInfo, Program
+from runnerstone.errors import (
+    FlowCancelledError,
+    FlowFailedError,
+    TaskCancelledError,
+    TaskCrashedError,
+    TaskFailedError,
+    UpstreamNotCompletedError,
+)
+from runnerstone.states import PENDING, SUCCESSORS, State, StateType
+
+__all__ = ["FlowRun", "TaskRun"]
+
+R = TypeVar("R")
+
+# Failures that a flow run keeps whole; the others are counted.
+FAILURES_KEPT: Final = 100
+
+
+class TaskRun:
+    """One submission of a task: a record that the engine keeps up to date.
+
+    Attributes:
+        number: Which run of its task this is within the flow run, from 0.
+        index: Its place among everything that the flow run submitted, from 0.
+        state: How it stands.
+        attempts: How many attempts there have been.
+        submitted: When it was submitted, in seconds since the epoch.
+        started: When its last attempt started, by the worker's clock; None if none has.
+        ended: When it became final; None if it is not.
+        where: The worker of its last attempt; None if it is not known.
+    """
+
+    __slots__ = (
+        "_program",
+        "attempts",
+        "ended",
+        "index",
+        "number",
+        "started",
+        "state",
+        "submitted",
+        "where",
+    )
+
+    def __init__(self, program: Program, number: int, index: int, submitted: float) -> None:
+        self._program = program
+        self.number = number
+        self.index = index
+        self.state = PENDING
+        self.attempts = 0
+        self.submitted = submitted
+        self.started: float | None = None
+        self.ended: float | None = None
+        self.where: str | None = None
+
+    @property
+    def name(self) -> str:
+        """``{task name}-{key}-{number}``, unique within the flow run."""
+        return f"{self._program.task_name}-{self._program.key}-{self.number}"
+
+    @property
+    def task_name(self) -> str:
+        """The name of the task."""
+        return self._program.task_name
+
+    def become(self, state: State) -> None:
+        """Change the state; for the engine.
+
+        Raises:
+            ValueError: If `state` may not follow the present one.
+        """
+        if state.type not in SUCCESSORS[self.state.type]:
+            raise ValueError(f"{self.name} is {self.state} and cannot become {state}")
+        self.state = state
+
+    def __repr__(self) -> str:
+        return f"<TaskRun {self.name!r} {self.state.name}>"
+
+
+@attrs.frozen
+class NoValue:
+    """A run ended without a value and without an exception: its state says all."""
+
+    state: State
+
+    def error(self) -> BaseException:
+        """The exception to raise for it."""
+        text = self.state.message or f"the run ended {self.state.name}"
+        if self.state.type is StateType.CANCELLED:
+            return TaskCancelledError(text)
+        if self.state.type is StateType.CRASHED:
+            return TaskCrashedError(text)
+        return TaskFailedError(text)
+
+
+@attrs.frozen
+class Skip:
+    """A run was skipped.
+
+    Attributes:
+        message: The state's: which direct upstream did not complete.
+        root: The run at which the trouble began.
+        cause: Why that one has no value.
+    """
+
+    message: str
+    root: TaskRun
+    cause: "Failure | Crash | NoValue"
+
+    @property
+    def by_cancelling(self) -> bool:
+        """Whether nothing failed: the root was cancelled."""
+        return self.root.state.type is StateType.CANCELLED
+
+    def error(self) -> BaseException:
+        """The exception to raise for it; its cause is the root's own."""
+        error = UpstreamNotCompletedError(f"{self.message} It began at {self.root.name!r}.")
+        error.__cause__ = self.cause.error()
+        return error
+
+
+Problem = Failure | Crash | NoValue | Skip
+
+
+class FlowRun(Generic[R]):
+    """One call of a flow: a record that the engine keeps up to date.
+
+    Attributes:
+        id: Unique among all flow runs, 16 hexadecimal digits.
+        name: Two words.
+        flow_name: The flow's name.
+        state: How it stands.
+        started: When it began, in seconds since the epoch.
+        ended: When it became final; None if it is not.
+        task_runs: Its task runs in the order of submission, the first ``keep_task_runs`` of them.
+        subflow_runs: The runs of the flows that its body called, in order.
+        counts: How many task runs and subflow runs have ended in each type of state.
+        further_failures: Failures beyond those in `failures`, counted by task and type of state.
+    """
+
+    def __init__(self, name: str, flow_name: str, started: float) -> None:
+        self.id = secrets.token_hex(8)
+        self.name = name
+        self.flow_name = flow_name
+        self.state = PENDING
+        self.started = started
+        self.ended: float | None = None
+        self.task_runs: list[TaskRun] = []
+        self.subflow_runs: list[FlowRun[Any]] = []
+        self.counts: dict[StateType, int] = {}
+        self._failures: list[tuple[str, Problem | BaseException]] = []
+        self.further_failures: Counter[tuple[str, str]] = Counter()
+        self._value: Any = None
+        self._error: BaseException | None = None
+
+    @property
+    def info(self) -> FlowRunInfo:
+        """What the flow run's calls know of it."""
+        return FlowRunInfo(self.id, self.name, self.flow_name)
+
+    @property
+    def failures(self) -> list[tuple[str, BaseException]]:
+        """Name and exception of the first 100 runs that failed or crashed."""
+        return [
+            (name, problem if isinstance(problem, BaseException) else problem.error())
+            for name, problem in self._failures
+        ]
+
+    def keep_failure(self, name: str, problem: Problem | BaseException) -> bool:
+        """Keep a failure, if there is room; return whether there was. For the engine."""
+        if len(self._failures) == FAILURES_KEPT:
+            return False
+        self._failures.append((name, problem))
+        return True
+
+    @property
+    def error(self) -> BaseException | None:
+        """What `result` raises; None if it returns."""
+        return self._error
+
+    def result(self) -> R:
+        """What the flow returned, with the futures in it replaced by their results.
+
+        Raises:
+            BaseException: What the body raised, or the first failure among its runs.
+            FlowCancelledError: If it ended cancelled.
+            FlowFailedError: If it failed by a state that the user made.
+        """
+        if self._error is not None:
+            try:
+                raise self._error
+            finally:
+                self = None  # type: ignore[assignment]  # noqa: PLW0642  # else the traceback holds it in a cycle
+        value: R = self._value
+        return value
+
+    def finish(
+        self, state: State, ended: float, *, value: Any = None, error: BaseException | None = None
+    ) -> None:
+        """Make the run final; for the engine.
+
+        Args:
+            state: The final state.
+            ended: When.
+            value: What `result` returns.
+            error: What it raises instead. None leaves that to the state.
+        """
+        self.state = state
+        self.ended = ended
+        if error is None and not state.is_completed():
+            text = state.message or f"flow run {self.name!r} ended {state.name}"
+            error = FlowCancelledError(text) if state.is_cancelled() else FlowFailedError(text)
+        self._value = value
+        self._error = error
+
+    def __repr__(self) -> str:
+        return f"<FlowRun {self.name!r} of {self.flow_name!r} {self.state.name}>"

@@ -1,0 +1,259 @@
+"""`task`: what users decorate."""
+
+import functools
+import hashlib
+import inspect
+import sys
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any, Final, Generic, ParamSpec, TypedDict, TypeVar, Unpack, cast, overload
+
+import attrs
+
+from runnerstone._context import current_run
+from runnerstone.errors import NotInFlowError
+from runnerstone.futures import TaskFuture
+
+__all__ = ["Task", "TaskKeywords", "TaskOptions", "task"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class TaskKeywords(TypedDict, total=False):
+    """The keyword arguments of `task`; see `TaskOptions`."""
+
+    name: str
+    tags: Iterable[str]
+    retries: int
+    retry_delay_seconds: float
+    resources: Mapping[str, float | str]
+    runner_options: Mapping[str, Mapping[str, Any]]
+
+
+@attrs.frozen(kw_only=True)
+class TaskOptions:
+    """What a task was declared with.
+
+    Attributes:
+        name: What its runs are named after; None takes the function's name.
+        tags: Labels. They are part of the key in the names of its runs.
+        retries: How often a failed run is tried again, at most.
+        retry_delay_seconds: Wait before each retry. It holds no worker.
+        resources: What a run needs, by name, for task runners that know resources.
+        runner_options: Options peculiar to a task runner, by the runner's name.
+    """
+
+    name: str | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.instance_of(str))
+    )
+    tags: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
+    retries: int = attrs.field(
+        default=0, validator=[attrs.validators.instance_of(int), attrs.validators.ge(0)]
+    )
+    retry_delay_seconds: float = attrs.field(
+        default=0.0, converter=float, validator=attrs.validators.ge(0)
+    )
+    resources: Mapping[str, float | str] = attrs.field(factory=dict, converter=dict)
+    runner_options: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict, converter=dict)
+
+
+class Task(Generic[P, R]):
+    """A function whose calls, in a flow's body, are task runs.
+
+    Called anywhere else, in a script, in a test or in another task, it is the plain function.
+
+    Attributes:
+        fn: The plain function.
+        name: What its runs are named after.
+        key: Eight hexadecimal digits that tell tasks of one name apart.
+        options: What it was declared with.
+        is_async: Whether the function is a coroutine function.
+    """
+
+    __wrapped__: Callable[P, R]
+
+    def __init__(self, fn: Callable[P, R], options: TaskOptions) -> None:
+        """Make a task.
+
+        Args:
+            fn: The function.
+            options: What it is declared with.
+
+        Raises:
+            TypeError: If `fn` cannot be called, or has a parameter named ``wait_for``.
+        """
+        if not callable(fn):
+            raise TypeError(f"a task is made of a function or another callable, not of {fn!r}")
+        functools.update_wrapper(self, fn)
+        self.fn = fn
+        self.options = options
+        self.name = options.name or getattr(fn, "__name__", type(fn).__name__)
+        self.key = task_key(self.name, fn, options.tags)
+        self.is_async = inspect.iscoroutinefunction(fn)
+        self._signature = _signature(fn)
+        if "wait_for" in self._signature.parameters:
+            raise TypeError(
+                f"task {self.name!r} has a parameter 'wait_for', which submit() takes for itself: "
+                "rename it"
+            )
+        self._arity = _arity(self._signature)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """In a flow's body, submit a run and return its `TaskFuture`; elsewhere, call the function.
+
+        It is typed as the function, so that what is composed of tasks checks as if it were composed
+        of functions; `submit` is typed as what it is.
+        """
+        run = current_run.get()
+        if run is None or not hasattr(run, "submit"):
+            return self.fn(*args, **kwargs)
+        return cast("R", run.submit(self, args, kwargs))
+
+    @overload
+    def submit(
+        self: "Task[P, Coroutine[Any, Any, T]]", *args: P.args, **kwargs: P.kwargs
+    ) -> TaskFuture[T]: ...
+    @overload
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> TaskFuture[R]: ...
+    @overload
+    def submit(
+        self: "Task[..., Coroutine[Any, Any, T]]",
+        *args: Any,
+        wait_for: Iterable[TaskFuture[Any]],
+        **kwargs: Any,
+    ) -> TaskFuture[T]: ...
+    @overload
+    def submit(
+        self, *args: Any, wait_for: Iterable[TaskFuture[Any]], **kwargs: Any
+    ) -> TaskFuture[R]: ...
+    def submit(
+        self, *args: Any, wait_for: Iterable[TaskFuture[Any]] = (), **kwargs: Any
+    ) -> TaskFuture[Any]:
+        """Submit a run to the flow's task runner.
+
+        Args:
+            args: The function's; futures in them, at any depth, are replaced by their values.
+            wait_for: Futures that have to complete first, beside those among the arguments.
+            kwargs: The function's.
+
+        Raises:
+            NotInFlowError: If this is not a flow's body.
+            FlowRunEndedError: If the flow run is over.
+            TypeError: If the arguments do not fit the function.
+        """
+        run = current_run.get()
+        if run is None or not hasattr(run, "submit"):
+            raise NotInFlowError(
+                f"task {self.name!r} was submitted "
+                + ("outside of a flow" if run is None else "inside a task")
+                + f": submit it in a flow's body, or run it right here with {self.name}(...)"
+            )
+        return cast("TaskFuture[Any]", run.submit(self, args, kwargs, wait_for))
+
+    def with_options(self, **options: Unpack[TaskKeywords]) -> "Task[P, R]":
+        """A task of the same function with some options changed."""
+        return Task(self.fn, attrs.evolve(self.options, **options))
+
+    def check_arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Check that the function can be called so.
+
+        Raises:
+            TypeError: If it cannot.
+        """
+        least, most = self._arity
+        if kwargs or not least <= len(args) <= most:
+            try:
+                self._signature.bind(*args, **kwargs)
+            except TypeError as error:
+                raise TypeError(f"task {self.name!r}: {error}") from None
+
+    def parts(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments by the parameters' names, for messages."""
+        return self._signature.bind(*args, **kwargs).arguments
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        module, qualname = self.__module__, getattr(self, "__qualname__", "")
+        if module in sys.modules and not _travels_by_value(module):
+            found: Any = sys.modules[module]
+            for part in qualname.split("."):
+                found = getattr(found, part, None)
+            if found is self:
+                return _import_task, (module, qualname)
+        return Task, (self.fn, attrs.evolve(self.options, runner_options={}))
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name!r}>"
+
+
+@overload
+def task(fn: Callable[P, R], /) -> Task[P, R]: ...
+@overload
+def task(**options: Unpack[TaskKeywords]) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskKeywords]) -> Any:
+    """Make a task of a function: ``@task``, or ``@task(retries=2, ...)``.
+
+    Args:
+        fn: The function.
+        options: See `TaskOptions`.
+
+    Raises:
+        TypeError: If `fn` cannot be called, has a parameter ``wait_for``, or an option does not fit.
+        ValueError: If an option's value is out of range.
+    """
+    if fn is None:
+        declared = TaskOptions(**options)  # type: ignore[arg-type]  # the converters take iterables
+        return lambda function: Task(function, declared)
+    return Task(fn, TaskOptions(**options))  # type: ignore[arg-type]  # likewise
+
+
+def task_key(name: str, fn: Any, tags: Iterable[str]) -> str:
+    """Eight hexadecimal digits for a task: the formula of Prefect's task runs, early 2022."""
+    module = getattr(fn, "__module__", type(fn).__module__)
+    qualname = getattr(fn, "__qualname__", type(fn).__qualname__)
+    text = f"{name}{module}.{qualname}{sorted(tags)}"
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()[:8]
+
+
+def _signature(fn: Callable[..., Any]) -> inspect.Signature:
+    try:
+        return inspect.signature(fn)
+    except ValueError:  # some builtins do not tell theirs
+        kinds = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+        return inspect.Signature(
+            [inspect.Parameter(name, kind) for name, kind in zip(("args", "kwargs"), kinds, strict=True)]
+        )
+
+
+_MANY: Final = sys.maxsize
+
+
+def _arity(signature: inspect.Signature) -> tuple[int, int]:
+    """Between which numbers of positional arguments a call without keywords fits; none if 1 > 0."""
+    least = most = 0
+    for parameter in signature.parameters.values():
+        required = parameter.default is parameter.empty
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            most = _MANY
+        elif parameter.kind is parameter.KEYWORD_ONLY:
+            if required:
+                return 1, 0
+        elif parameter.kind is not parameter.VAR_KEYWORD:
+            least += required
+            most += 1
+    return least, most
+
+
+def _travels_by_value(module: str) -> bool:
+    if module == "__main__":
+        return True
+    cloudpickle = sys.modules.get("cloudpickle")
+    return cloudpickle is not None and module in cloudpickle.list_registry_pickle_by_value()
+
+
+def _import_task(module: str, qualname: str) -> Any:
+    __import__(module)
+    found: Any = sys.modules[module]
+    for part in qualname.split("."):
+        found = getattr(found, part)
+    return found
