@@ -1,4 +1,4 @@
-"""Ordinary functions as tasks, flows that call them, and task runners that decide where they run."""
+"""Ordinary functions as tasks, flows that call them, and task runners that run them."""
 
 from runnerstone.errors import RunnerstoneError
 from runnerstone.flows import Flow, flow

@@ -2,7 +2,7 @@
 
 Searched are lists, tuples, sets, frozensets, dicts (keys and values), instances of dataclasses and
 attrs classes, and of all subclasses of these, with their attributes. Anything else is a leaf, of
-which nothing but the type is looked at.
+which nothing but the type is looked at; so is an exception, or what else has a layout of its own.
 
 A container is read and rebuilt through its builtin base and its raw attributes: no method of the
 user's runs, no `__init__` and no `__setstate__`, only `__hash__` and `__eq__` of what goes into a
@@ -19,27 +19,24 @@ from weakref import WeakKeyDictionary
 
 import attrs
 
-__all__ = ["Template", "extract", "extract_arguments"]
-
-# What goes into a container: a run of registers, or constants and, for each hole among them, its
-# place and its register.
-_Parts = slice | tuple[list[Any], list[tuple[int, int]]]
-_Step = tuple[Callable[..., Any], tuple[Any, ...]]
+# The parts of an object, as constants with holes or as a run of registers; place and register of
+# each hole; what makes the object of the parts and of these options; and the register of the object
+# if it is made already, only to be completed, else -1.
+_Step = tuple[list[Any] | slice, list[tuple[int, int]], Callable[..., Any], tuple[Any, ...], int]
 
 _LEAVES: frozenset[type] = frozenset(
     {bool, bytearray, bytes, complex, float, int, range, str, type}
     | {BuiltinFunctionType, FunctionType, ModuleType, NoneType}
 )
-_LAYOUTS = (object, list, tuple, set, frozenset, dict)
 _IMMUTABLE = (tuple, frozenset)
+_HASHING = (set, dict, OrderedDict)
 
 
 @attrs.frozen
 class Template:
     """A value with numbered slots in place of the found objects; holds none, so it can be pickled.
 
-    It is a program for registers: at first these are the values for the slots, and each step adds
-    what it made.
+    It is a program for registers: the first are the slots, and each step adds what it made.
     """
 
     _slots: int
@@ -53,13 +50,17 @@ class Template:
             ValueError: There is not one value for each found object.
         """
         if len(values) != self._slots:
-            raise ValueError(
-                f"got {len(values)} values for a template of {self._slots} slots; "
-                "give one for each object that was found"
-            )
+            raise ValueError(f"got {len(values)} values for {self._slots} slots; give one for each")
         registers = [*values]
-        for operation, operands in self._steps:
-            registers.append(operation(registers, *operands))
+        for constants, holes, make, options, begun in self._steps:
+            if type(constants) is slice:
+                parts = registers[constants]
+            else:
+                parts = constants.copy()
+                for place, register in holes:
+                    parts[place] = registers[register]
+            made = make(parts, *options) if begun < 0 else make(parts, *options, registers[begun])
+            registers.append(made)
         return registers[self._result]
 
 
@@ -72,11 +73,8 @@ def extract(value: Any, wanted: frozenset[type]) -> tuple[list[Any], Template | 
     Args:
         wanted: The exact types to find. What is inside such an object is not searched.
     """
-    cls = type(value)
-    if cls in wanted:
+    if type(value) in wanted:
         return [value], Template(1, (), 0)
-    if cls in _LEAVES or _kind_of(cls) is _LEAF:
-        return [], None
     search = _Search(wanted)
     search.walk(value)
     return search.found, search.template() if search.found else None
@@ -86,64 +84,53 @@ def extract_arguments(
     args: tuple[Any, ...], kwargs: Mapping[str, Any], wanted: frozenset[type]
 ) -> tuple[list[Any], Template | None]:
     """Return what `extract` returns for `(args, kwargs)`, sooner if the arguments are simple."""
-    for value in args:
-        if type(value) not in _LEAVES:
-            break
-    else:
-        if not kwargs:
-            return [], None
     parts = [*args, *kwargs.values()]
+    if _LEAVES.issuperset(map(type, parts)):
+        return [], None
     found: list[Any] = []
     slots: dict[int, int] = {}
     holes = []
     for place, part in enumerate(parts):
         cls = type(part)
-        if cls in _LEAVES:
-            continue
         if cls in wanted:
             slot = slots.setdefault(id(part), len(found))
             if slot == len(found):
                 found.append(part)
             holes.append((place, slot))
-        elif _kind_of(cls) is not _LEAF and not _LEAVES.issuperset(map(type, _read(part)[0])):
+            parts[place] = None
+        elif cls not in _LEAVES and not _LEAVES.issuperset(map(type, _read(part)[0])):
             return extract((args, {**kwargs}), wanted)
     if not found:
         return [], None
-    for place, _ in holes:
-        parts[place] = None
-    step = (_make_arguments, ((parts, holes), len(args), tuple(kwargs)))
+    step = (parts, holes, _make_arguments, (len(args), tuple(kwargs)), -1)
     return found, Template(len(found), (step,), len(found))
 
 
 class _Kind(NamedTuple):
     """How instances of a type are read and rebuilt. Must not refer to the type: that would leak."""
 
-    base: Any
+    base: Any  # None for a leaf
     has_dict: bool
     slots: tuple[str, ...]
 
 
-_LEAF = _Kind(None, has_dict=False, slots=())
 _kinds: WeakKeyDictionary[type, _Kind] = WeakKeyDictionary()
 
 
 def _kind_of(cls: type) -> _Kind:
-    try:
-        return _kinds[cls]
-    except KeyError:
+    kind = _kinds.get(cls)
+    if kind is None:
         kind = _kinds[cls] = _classify(cls)
-        return kind
+    return kind
 
 
 def _classify(cls: type) -> _Kind:
     spaces = {ancestor: vars(ancestor) for ancestor in cls.__mro__}
     # The `__new__` that is written in C decides the memory layout; others cannot be rebuilt.
     base = next(c for c in spaces if type(spaces[c].get("__new__")) is BuiltinFunctionType)
-    has_fields = any(
-        "__dataclass_fields__" in space or "__attrs_attrs__" in space for space in spaces.values()
-    )
-    if base not in _LAYOUTS or (base is object and not has_fields):
-        return _LEAF
+    has_fields = not {"__dataclass_fields__", "__attrs_attrs__"}.isdisjoint(chain(*spaces.values()))
+    if base not in {list, tuple, set, frozenset, dict} and not (base is object and has_fields):
+        return _Kind(None, has_dict=False, slots=())
     slots = dict.fromkeys(
         name
         for ancestor, space in spaces.items()
@@ -151,20 +138,17 @@ def _classify(cls: type) -> _Kind:
         for name, member in space.items()
         if type(member) is MemberDescriptorType
     )
-    return _Kind(
-        OrderedDict if OrderedDict in spaces else base, cls.__dictoffset__ != 0, tuple(slots)
-    )
+    base = OrderedDict if OrderedDict in spaces else base
+    return _Kind(base, cls.__dictoffset__ != 0, tuple(slots))
 
 
 def _read(value: Any) -> tuple[list[Any], int, tuple[str, ...]]:
     """Return a container's items and its attributes' values, how many are items, and the names."""
     base, has_dict, slots = _kind_of(type(value))
-    if base is object:
-        items = []
-    elif issubclass(base, dict):
+    if base in _HASHING[1:]:
         items = [*chain.from_iterable(base.items(value))]
     else:
-        items = [*base.__iter__(value)]
+        items = [] if base in {None, object} else [*base.__iter__(value)]
     if not has_dict and not slots:
         return items, len(items), ()
     attributes = {**object.__getattribute__(value, "__dict__")} if has_dict else {}
@@ -184,7 +168,6 @@ class _Node:
     """
 
     cls: type
-    base: Any
     parts: list[Any] | slice
     size: int
     names: tuple[str, ...]
@@ -205,12 +188,12 @@ class _Search:
         self._wanted = wanted
         self._slots: dict[int, int] = {}  # by identity
         self._nodes: list[_Node] = []
-        self._numbers: dict[int, int | None] = {}  # by identity; None: nothing to search there
+        self._numbers: dict[int, int] = {}  # by identity; -1: nothing to search there
         self._postorder: list[int] = []
         self._steps: list[_Step] = []
 
     def walk(self, value: Any) -> None:
-        path = [] if self._enter(value) is None else [0]
+        path = [0] if self._enter(value) == 0 else []
         while path:
             node = self._nodes[path[-1]]
             for place, part in node.remaining:
@@ -222,162 +205,131 @@ class _Search:
                         self.found.append(part)
                     node.holes.append((place, slot))
                     continue
-                is_new = id(part) not in self._numbers
-                number = self._enter(part) if is_new else self._numbers[id(part)]
-                if number is None:
-                    continue
-                node.children.append((place, number))
-                self._nodes[number].parents.append(path[-1])
-                if is_new:
-                    path.append(number)
-                    break
+                known = self._numbers.get(id(part))
+                number = self._enter(part) if known is None else known
+                if number >= 0:
+                    node.children.append((place, number))
+                    self._nodes[number].parents.append(path[-1])
+                    if known is None:
+                        path.append(number)
+                        break
             else:
                 self._postorder.append(path.pop())
 
-    def _enter(self, value: Any) -> int | None:
+    def _enter(self, value: Any) -> int:
         parts, size, names = _read(value)
         types = {*map(type, parts)}
-        searched = {t for t in types - _LEAVES if t in self._wanted or _kind_of(t) is not _LEAF}
-        self._numbers[id(value)] = number = len(self._nodes) if searched else None
-        if number is not None:
-            cls = type(value)
-            node = _Node(cls, _kind_of(cls).base, parts, size, names, searched, enumerate(parts))
-            if types <= self._wanted:
-                node.remaining = iter(())
-                self._take_all(node, parts)
+        searched = {t for t in types - _LEAVES if t in self._wanted or _kind_of(t).base}
+        self._numbers[id(value)] = number = len(self._nodes) if searched else -1
+        if searched:
+            node = _Node(type(value), parts, size, names, searched, enumerate(parts))
             self._nodes.append(node)
+            if types <= self._wanted:
+                self._take_all(node, parts)
         return number
 
     def _take_all(self, node: _Node, parts: list[Any]) -> None:
-        """Give slots to the parts of a node, all of them wanted, without a loop in Python."""
-        ids = [*map(id, parts)]
-        fresh = dict(zip(ids, parts, strict=True))
-        for known in fresh.keys() & self._slots.keys():
-            del fresh[known]
-        slots = range(len(self.found), len(self.found) + len(fresh))
-        self._slots.update(zip(fresh, slots, strict=True))
-        self.found += fresh.values()
-        if len(fresh) == len(ids):
-            node.parts = slice(slots.start, slots.stop)
-        else:
-            node.holes += enumerate(map(self._slots.__getitem__, ids))
+        """Give slots to parts that all are wanted, without a loop in Python if all are new."""
+        first = len(self.found)
+        slots = dict(zip(map(id, parts), range(first, first + len(parts)), strict=True))
+        if len(slots) == len(parts) and slots.keys().isdisjoint(self._slots):
+            self._slots.update(slots)
+            self.found += parts
+            node.parts = slice(first, len(self.found))
+            node.remaining = iter(())
 
     def template(self) -> Template:
-        """Write the steps: one for each node, after those below it, but late for nodes on a cycle.
+        """Write one step for each node, after those below it, and two for some on a cycle.
 
-        Of these and of those above them, what is mutable is made empty first, then the immutable,
-        and then they are filled, so that sets and dicts hash what is complete if that is possible.
+        What is hashed must be complete: in a cycle, sets and dicts are filled when all else is.
         """
-        late: list[_Node] = []
+        late = []
         for node in self._dirty():
-            node.is_settled = all(self._nodes[number].is_settled for _, number in node.children)
-            if node.is_settled:
-                self._write(node, node.size, node.names)
+            node.is_settled = all(child.is_settled for child in self._below(node))
+            if node.is_settled or _kind_of(node.cls).base not in _HASHING:
+                self._complete(node)
             else:
                 late.append(node)
         for node in late:
-            if node.base not in _IMMUTABLE:
-                self._write(node, 0, node.names if node.base is object else ())
-        for node in late:
-            if node.base in _IMMUTABLE:
-                self._write_after_items(node)
-        for node in sorted(late, key=lambda node: node.base is not object):
-            if node.base not in _IMMUTABLE or node.names:
-                self._write(node, node.size, node.names)
+            self._complete(node)
         return Template(len(self.found), self._steps, self._nodes[0].register)
 
     def _dirty(self) -> list[_Node]:
-        """Return the nodes that have a found object below them, in postorder, with holes cut."""
-        nodes = self._nodes
+        """Return the nodes with a found object below them, in postorder, and cut holes in them."""
         dirty: set[int] = set()
-        pending = [n for n, node in enumerate(nodes) if node.holes or isinstance(node.parts, slice)]
+        pending = [n for n, x in enumerate(self._nodes) if x.holes or type(x.parts) is slice]
         while pending:
             number = pending.pop()
             if number not in dirty:
                 dirty.add(number)
-                pending += nodes[number].parents
-        for node in map(nodes.__getitem__, dirty):
-            node.children = [(place, number) for place, number in node.children if number in dirty]
-            if isinstance(node.parts, list):
+                pending += self._nodes[number].parents
+        nodes = [self._nodes[number] for number in self._postorder if number in dirty]
+        for node in nodes:
+            node.children = [child for child in node.children if child[1] in dirty]
+            if type(node.parts) is list:
                 for place, _ in chain(node.holes, node.children):
                     node.parts[place] = None
-        return [nodes[number] for number in self._postorder if number in dirty]
+        return nodes
 
-    def _write_after_items(self, node: _Node) -> None:
-        path = [node]
-        while path:
-            node = path[-1]
-            items = (self._nodes[number] for place, number in node.children if place < node.size)
-            missing = [item for item in items if item.register < 0]
-            if node.register < 0 and missing:
-                path += missing
-                continue
-            if node.register < 0:
-                self._write(node, node.size, ())
-            path.pop()
+    def _below(self, node: _Node) -> list[_Node]:
+        return [self._nodes[child] for _, child in node.children]
+
+    def _complete(self, node: _Node) -> None:
+        """Make or complete a node's object; begin those below it that a cycle has not made yet."""
+        pending = self._below(node)
+        while pending:
+            begun = pending[-1]
+            base = _kind_of(begun.cls).base
+            size = begun.size if base in _IMMUTABLE else 0
+            missing = [self._nodes[child] for place, child in begun.children if place < size]
+            missing = [item for item in missing if item.register < 0]
+            if begun.register < 0 and missing:
+                pending += missing
+            elif pending.pop().register < 0:
+                self._write(begun, size, begun.names if base is object else ())
+        if node.register < 0 or node.names or _kind_of(node.cls).base not in _IMMUTABLE:
+            self._write(node, node.size, node.names)
 
     def _write(self, node: _Node, size: int, names: tuple[str, ...]) -> None:
-        """Add the step that makes, or continues, a node's object from the parts made so far."""
-        parts: _Parts
-        if not size and not names:
-            parts = [], []
-        elif isinstance(node.parts, slice):
-            parts = node.parts
-        else:
-            children = [(place, self._nodes[number].register) for place, number in node.children]
-            parts = node.parts, node.holes + [child for child in children if child[1] >= 0]
+        holes = [(place, self._nodes[child].register) for place, child in node.children]
+        holes = node.holes + [hole for hole in holes if hole[1] >= 0]
+        parts, holes = (node.parts, holes) if size or names else ([], [])
         if node.register < 0 and node.cls in _BUILDERS:
-            step = _make_builtin, (_BUILDERS[node.cls], parts)
+            self._steps.append((parts, holes, _BUILDERS[node.cls], (), -1))
         else:
-            step = _make_object, (node.register, node.cls, parts, size, names)
+            options = (node.cls, size, names)
+            self._steps.append((parts, holes, _make_object, options, node.register))
         if node.register < 0:
-            node.register = len(self.found) + len(self._steps)
-        self._steps.append(step)
-
-
-def _gather(registers: list[Any], parts: _Parts) -> list[Any]:
-    if isinstance(parts, slice):
-        return registers[parts]
-    constants, holes = parts
-    gathered = constants.copy()
-    for place, register in holes:
-        gathered[place] = registers[register]
-    return gathered
+            node.register = len(self.found) + len(self._steps) - 1
 
 
 def _make_arguments(
-    registers: list[Any], parts: _Parts, size: int, names: tuple[str, ...]
+    parts: list[Any], size: int, names: tuple[str, ...]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    values = _gather(registers, parts)
-    return tuple(values[:size]), dict(zip(names, values[size:], strict=True))
+    return tuple(parts[:size]), dict(zip(names, parts[size:], strict=True))
 
 
-def _make_builtin(registers: list[Any], build: Callable[[list[Any]], Any], parts: _Parts) -> Any:
-    items = _gather(registers, parts)
-    return items if build is list else build(items)
+def _make_dict(parts: list[Any]) -> dict[Any, Any]:
+    return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
 def _make_object(
-    registers: list[Any], begun: int, cls: type, parts: _Parts, size: int, names: tuple[str, ...]
+    parts: list[Any], cls: Any, size: int, names: tuple[str, ...], begun: Any = None
 ) -> Any:
     base, has_dict, slots = _kind_of(cls)
-    values = _gather(registers, parts)
-    items, attributes = values[:size], values[size:]
-    if begun >= 0:
-        made = registers[begun]
-    elif base in _IMMUTABLE:
-        made = base.__new__(cls, items)
-    else:
-        made = base.__new__(cls)
+    items = parts[:size]
+    made = begun
+    if begun is None:
+        made = base.__new__(cls, items) if base in _IMMUTABLE else base.__new__(cls)
     if base is list:
         list.extend(made, items)
     elif base is set:
         set.update(made, items)
-    elif issubclass(base, dict):
+    elif base in _HASHING:
         for key, value in zip(items[::2], items[1::2], strict=True):
             base.__setitem__(made, key, value)
     namespace = object.__getattribute__(made, "__dict__") if has_dict else {}
-    for name, value in zip(names, attributes, strict=False):
+    for name, value in zip(names, parts[size:], strict=False):
         if name in slots:
             object.__setattr__(made, name, value)
         else:
@@ -385,14 +337,7 @@ def _make_object(
     return made
 
 
-def _make_dict(items: list[Any]) -> dict[Any, Any]:
-    return dict(zip(items[::2], items[1::2], strict=True))
-
-
 _BUILDERS: dict[type, Callable[[list[Any]], Any]] = {
-    list: list,
-    tuple: tuple,
-    set: set,
-    frozenset: frozenset,
+    **{cls: cls for cls in (list, tuple, set, frozenset)},
     dict: _make_dict,
 }

@@ -24,8 +24,8 @@ class ConcurrentTaskRunner(TaskRunner):
     the pool's threads, ends of coroutines by the flow run's reporter thread.
 
     Attributes:
-        max_workers: How many functions run at once; coroutines are not counted. None is the standard
-            library's default for threads: four more than there are processors, at most 32.
+        max_workers: How many functions run at once; coroutines are not counted. None is the
+            standard library's default: four more than there are processors, at most 32.
     """
 
     max_workers: int | None = attrs.field(

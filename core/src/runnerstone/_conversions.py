@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     import cattrs
 
-_BOOLEANS: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+_TRUE: Final = {"true", "yes", "on"}
+_FALSE: Final = {"false", "no", "off"}
 
 # What a JSON array becomes, by the origin of the annotation.
 _ARRAYS: Final[dict[Any, Callable[[list[Any]], Any]]] = {
@@ -37,15 +38,15 @@ _UNIONS: Final = (typing.Union, types.UnionType)
 def convert(text: str, annotation: Any) -> Any:
     """The value that `text` stands for where `annotation` is expected.
 
-    For `str` the text is the value. For other types it is read as JSON if it is JSON, else as it is,
-    and has to be a value of the type, without loss:
+    For `str` the text is the value. For other types it is read as JSON if it is JSON, else as it
+    is, and has to be a value of the type, without loss:
 
     - ``int`` takes no fraction; ``bool`` takes true, yes, on, 1 and false, no, off, 0, in any case;
     - ``None``, where the annotation allows it, is none or null, in any case;
     - dates and times are ISO 8601; an enum is given by a member's value or name;
     - sequences, sets, tables, data classes and attrs classes are JSON arrays and objects;
-    - in a union, JSON decides between its members: ``5`` is the number for ``int | str``, ``"5"`` the
-      text. Then the first member that fits is taken, and `str` last.
+    - in a union, JSON decides between its members: for ``int | str``, ``5`` is the number and
+      ``"5"`` the text. Else the first member that fits is taken, and `str` last.
 
     Args:
         annotation: A type. ``Any``, `object` and ``inspect.Parameter.empty`` take everything.
@@ -77,7 +78,7 @@ def _expected(annotation: Any) -> str:
     text = written(annotation)
     if _is_enum(annotation):
         return f"{text} ({', '.join(annotation.__members__)})"
-    origin = typing.get_origin(annotation) or annotation
+    origin = _origin(annotation)
     return f"{text}, in JSON," if origin in _ARRAYS or origin is dict else text
 
 
@@ -93,8 +94,14 @@ def _refuse(value: object) -> Any:
     raise ValueError(value)
 
 
+def _origin(annotation: Any) -> Any:
+    """`list` for ``list[int]``; the annotation itself where it has no parts."""
+    origin: Any = typing.get_origin(annotation)
+    return annotation if origin is None else origin
+
+
 def _takes_none(annotation: Any) -> bool:
-    return typing.get_origin(annotation) in _UNIONS and types.NoneType in typing.get_args(annotation)
+    return _origin(annotation) in _UNIONS and types.NoneType in typing.get_args(annotation)
 
 
 @functools.cache
@@ -108,11 +115,11 @@ def _converter() -> "cattrs.Converter":
         converter.register_structure_hook(kind, hook)
     converter.register_structure_hook_func(_is_enum, _to_enum)
     converter.register_structure_hook_func(
-        lambda kind: (typing.get_origin(kind) or kind) in _ARRAYS,
+        lambda kind: _origin(kind) in _ARRAYS,
         functools.partial(_to_array, converter),
     )
     converter.register_structure_hook_func(
-        lambda kind: typing.get_origin(kind) in _UNIONS,
+        lambda kind: _origin(kind) in _UNIONS,
         functools.partial(_to_union, converter),
     )
     return converter
@@ -123,8 +130,8 @@ def _from_text(value: Any, _kind: Any, *, make: Callable[[str], Any]) -> Any:
 
 
 def _to_bool(value: Any, _kind: Any) -> bool:
-    if isinstance(value, str):
-        return _BOOLEANS[value.casefold()]
+    if isinstance(value, str) and value.casefold() in _TRUE | _FALSE:
+        return value.casefold() in _TRUE
     return bool(value) if value in (0, 1) else _refuse(value)
 
 
@@ -165,7 +172,7 @@ def _to_enum(value: Any, kind: type[Enum]) -> Enum:
 def _to_array(converter: "cattrs.Converter", value: Any, kind: Any) -> Any:
     if not isinstance(value, list):
         _refuse(value)
-    make = _ARRAYS[typing.get_origin(kind) or kind]
+    make = _ARRAYS[_origin(kind)]
     kinds = typing.get_args(kind)
     if make is tuple and kinds and kinds[-1] is not ...:
         pairs = zip(value, kinds, strict=True)

@@ -1,7 +1,7 @@
 """What the installed distributions announce, and the plugins that have been loaded.
 
-A loader of our own instead of pluggy's `load_setuptools_entrypoints`, which loads every plugin to find
-one, stops at the first that is broken and silently drops the second of one name.
+A loader of our own instead of pluggy's `load_setuptools_entrypoints`, which loads every plugin to
+find one, stops at the first that is broken and silently drops the second of one name.
 """
 
 import threading
@@ -45,8 +45,7 @@ class Entry:
 def installed_entries() -> list[Entry]:
     """Read what is announced on ``sys.path`` now, in the order of names, then of distributions.
 
-    A distribution that is there twice counts once, as the one that comes first, which is what imports
-    find.
+    A distribution that is there twice counts once, as the one that comes first: imports find that.
     """
     import importlib_metadata  # slow, and the built-in runners need none of it
 
@@ -66,7 +65,7 @@ def installed_entries() -> list[Entry]:
 
 
 def distribution_version(distribution: str) -> str:
-    """The version of an installed distribution; ``(version unknown)`` of one that is not installed."""
+    """The version of a distribution; ``(version unknown)`` if only its modules are there."""
     import importlib_metadata  # slow, and running a flow needs none of it
 
     try:
@@ -103,12 +102,14 @@ class Plugins:
 
         Raises:
             TaskRunnerImportError: If the plugin cannot be imported, or its hook raises.
-            InvalidTaskRunnerError: If it has hooks that do not exist, or does not announce the name.
+            InvalidTaskRunnerError: If it has hooks that do not exist, or does not announce the
+                name.
         """
         try:
             module = entry.load()
         except (Exception, SystemExit) as error:
-            raise import_failure(f"task runner {entry.name!r} of {entry}", entry, error) from error
+            problem = f"{entry.value!r} cannot be imported: {type(error).__name__}: {error}"
+            raise import_failure(entry, problem) from error
         with self._lock:
             self._register(module, entry)
             specs = self._specs(module, entry)
@@ -118,8 +119,8 @@ class Plugins:
         announced = ", ".join(repr(spec.name) for spec in specs) or "none"
         raise InvalidTaskRunnerError(
             f"{entry} has an entry point for a task runner {entry.name!r}, but the hook {HOOK} in "
-            f"{entry.value} announces {announced}; an entry point's name has to be that of a spec which "
-            "a function marked with runnerstone.hookimpl returns"
+            f"{entry.value!r} announces {announced}; the two names have to be equal, and the "
+            "function that returns the spec marked with runnerstone.hookimpl"
         )
 
     def _register(self, module: Any, entry: Entry) -> None:
@@ -127,38 +128,37 @@ class Plugins:
             return
         try:
             self._manager.register(module, f"{entry.distribution}:{entry.value}")
-            self._manager.check_pending()  # what is pending is this plugin's: no other stays with any
+            self._manager.check_pending()  # this plugin's: no other stays with any pending
         except Exception as error:
             if self._manager.is_registered(module):  # pluggy up to 1.6 leaves it half-registered
                 self._manager.unregister(module)
             raise InvalidTaskRunnerError(
-                f"the plugin {entry.value} of {entry} implements hooks that do not exist as it does: "
-                f"{error}; the hooks are in runnerstone.hookspecs"
+                f"the plugin {entry.value!r} of {entry} does not fit the hooks of "
+                f"runnerstone.hookspecs: {error}"
             ) from error
 
     def _specs(self, module: Any, entry: Entry) -> list[TaskRunnerSpec]:
         try:
             specs = self._announced_by(module)
         except Exception as error:
-            raise TaskRunnerImportError(
-                f"the hook {HOOK} in {entry.value} of {entry} raised {error!r}"
-            ) from error
+            problem = f"the hook {HOOK} in {entry.value!r} raised {type(error).__name__}: {error}"
+            raise import_failure(entry, problem) from error
         if wrong := [spec for spec in specs if not isinstance(spec, TaskRunnerSpec)]:
             raise InvalidTaskRunnerError(
-                f"the hook {HOOK} in {entry.value} of {entry} has to return a list of TaskRunnerSpec, "
-                f"and there is {wrong[0]!r} in it"
+                f"the hook {HOOK} in {entry.value!r} of {entry} has to return a list of "
+                f"TaskRunnerSpec, and there is {wrong[0]!r} in it"
             )
         return specs
 
-    def _announced_by(self, module: Any) -> list[TaskRunnerSpec]:
+    def _announced_by(self, module: Any) -> list[Any]:
         others = [plugin for plugin in self._manager.get_plugins() if plugin is not module]
         lists = self._manager.subset_hook_caller(HOOK, others)()
         return [spec for specs in lists for spec in specs]
 
 
-def import_failure(what: str, entry: Entry, error: BaseException) -> TaskRunnerImportError:
-    """The error to raise from `error` when something of an installed distribution cannot be imported."""
+def import_failure(entry: Entry, problem: str) -> TaskRunnerImportError:
+    """The error to raise where something of an installed distribution cannot be imported."""
     return TaskRunnerImportError(
-        f"{what} cannot be imported: {type(error).__name__}: {error}; if its installation is damaged: "
+        f"task runner {entry.name!r} of {entry}: {problem}; if its installation is damaged: "
         f"pip install --force-reinstall {entry.distribution}"
     )

@@ -14,7 +14,9 @@ class LoopThread:
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
-        self._tasks: dict[str, asyncio.Task[None]] = {}  # by call id; the loop's thread alone uses it
+        self._tasks: dict[
+            str, asyncio.Task[None]
+        ] = {}  # by call id; the loop's thread alone uses it
         self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
         self._thread.start()
 

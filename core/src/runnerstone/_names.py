@@ -15,7 +15,11 @@ def normal_distribution_name(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name.strip()).lower()
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """The part of a message that names what resembles `name`; empty if nothing does."""
+def suggestion(name: str, known: Iterable[str], listing: str) -> str:
+    """The end of a message about a name that is not known: what resembles it, then the listing."""
     nearest = get_close_matches(name, sorted(set(known)), n=3)
-    return f"; did you mean {' or '.join(map(repr, nearest))}?" if nearest else ""
+    return (
+        f"; did you mean {' or '.join(map(repr, nearest))}? {listing}"
+        if nearest
+        else f"; {listing}"
+    )

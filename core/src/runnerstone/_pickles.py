@@ -54,18 +54,24 @@ class Pickled:
         return f"<Pickled value of {self.nbytes} bytes>"
 
 
-def dump(value: Any) -> Pickled:
+def dump(value: Any, *, in_band: bool = False) -> Pickled:
     """Pickle `value` for another process.
 
-    The standard pickler goes first because it is the faster one by far. cloudpickle follows where it
-    fails, and where what it made names a module that the other process lacks.
+    The standard pickler goes first because it is the faster one by far. cloudpickle follows where
+    it fails, and where what it made names a module that the other process lacks.
+
+    Args:
+        value: What is pickled.
+        in_band: Leave no buffers beside the head.
 
     Raises:
         Exception: Whatever cloudpickle, or a ``__reduce__`` of the user's, raises.
     """
     buffers: list[pickle.PickleBuffer] = []
+    keep = None if in_band else buffers.append
+    head = b""
     try:
-        head = pickle.dumps(value, protocol=PROTOCOL, buffer_callback=buffers.append)
+        head = pickle.dumps(value, protocol=PROTOCOL, buffer_callback=keep)
     except Exception:  # noqa: BLE001  # cloudpickle can do more; if it cannot either, its error counts
         portable = False
     else:
@@ -74,7 +80,7 @@ def dump(value: Any) -> Pickled:
         import cloudpickle  # heavy, and most values do not need it
 
         buffers.clear()
-        head = cloudpickle.dumps(value, protocol=PROTOCOL, buffer_callback=buffers.append)
+        head = cloudpickle.dumps(value, protocol=PROTOCOL, buffer_callback=keep)
     return Pickled(head, _buffer_views([buffer.raw() for buffer in buffers]))
 
 
@@ -108,9 +114,7 @@ def dump_arguments(
         raise UnpicklableError(f"its arguments cannot be pickled: {error!r}") from error
 
 
-def find_unpicklable(
-    value: Any, path: str, slots: frozenset[type] = frozenset()
-) -> str | None:
+def find_unpicklable(value: Any, path: str, slots: frozenset[type] = frozenset()) -> str | None:
     """Say which innermost part of `value` cannot be pickled, and why; None if all of it can.
 
     Args:

@@ -4,13 +4,13 @@ import functools
 import time
 from collections import Counter
 from collections.abc import Mapping
-from importlib import import_module
 from operator import attrgetter
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
+from runnerstone._class_paths import checked_class, find_at
 from runnerstone._discovery import (
     Entry,
     Plugins,
@@ -82,19 +82,19 @@ class Registry:
             choice = DEFAULT
         if isinstance(choice, str):
             return new_task_runner(self.find_class(choice), settings)
-        cls = _checked(choice, "the task runner")
+        cls = checked_class(choice, "the task runner")
         return new_task_runner(cls, settings)
 
     def find_class(self, choice: str) -> type[TaskRunner]:
         """The class that a name or a path stands for, imported and checked."""
         if ":" in choice:
-            return _checked(_imported(choice), f"{choice!r}")
+            return checked_class(find_at(choice), f"{choice!r}")
         if choice not in self._classes:  # a failure is not kept: its cause may be repaired
             self._classes[choice] = self._named_class(choice)
         return self._classes[choice]
 
     def installed(self) -> list[InstalledTaskRunner]:
-        """Built-in task runners and plugins, in the order of names; loads all plugins, no classes."""
+        """See `installed_task_runners`."""
         entries = installed_entries()
         version = distribution_version(CORE)
         counts = Counter(entry.name for entry in entries if entry.name not in self._built_in)
@@ -129,21 +129,18 @@ class Registry:
         )
 
     def _named_class(self, choice: str) -> type[TaskRunner]:
-        written_name, _, written_distribution = choice.partition("@")
-        name = normal_runner_name(written_name)
-        distribution = normal_distribution_name(written_distribution)
+        name, _, distribution = choice.partition("@")
+        name = normal_runner_name(name)
+        distribution = normal_distribution_name(distribution)
         if name in self._built_in and distribution in {"", CORE}:
-            return _checked(_imported(self._built_in[name].path), f"task runner {name!r}")
+            return checked_class(find_at(self._built_in[name].path), f"task runner {name!r}")
         entry = self._entry(name, distribution)
         spec = self._spec(entry)
-        what = f"task runner {name!r} of {entry}"
         try:
-            found = _imported(spec.path)
+            found = find_at(spec.path)
         except TaskRunnerImportError as error:
-            raise import_failure(f"{what}, {spec.path},", entry, error.__cause__ or error) from (
-                error.__cause__ or error
-            )
-        return _checked(found, what)
+            raise import_failure(entry, str(error)) from error.__cause__
+        return checked_class(found, f"task runner {name!r} of {entry}")
 
     def _entry(self, name: str, distribution: str) -> Entry:
         entries = installed_entries()
@@ -153,32 +150,34 @@ class Registry:
             return chosen[0]
         if chosen:
             raise _ambiguous(name, chosen)
-        installed = sorted({*self._built_in, *(entry.name for entry in entries)})
-        listed = f"; installed: {', '.join(installed)}"
-        if named:
-            choices = " or ".join(repr(f"{name}@{entry.distribution}") for entry in named)
+        installed = {*self._built_in, *(entry.name for entry in entries)}
+        listing = f"installed: {', '.join(sorted(installed))}"
+        announcers = [CORE] * (name in self._built_in) + [entry.distribution for entry in named]
+        if announcers:
+            choices = " or ".join(repr(f"{name}@{announcer}") for announcer in announcers)
             raise UnknownTaskRunnerError(
-                f"no task runner {name!r} in a distribution {distribution!r}; there is {choices}{listed}"
+                f"no task runner {name!r} in a distribution {distribution!r}; there is {choices}; "
+                f"{listing}"
             )
-        if distribution in {"", WELL_KNOWN.get(name)}:
-            if name in WELL_KNOWN:
-                raise TaskRunnerNotInstalledError(
-                    f"task runner {name!r} is not installed; to install it: pip install "
-                    f"{WELL_KNOWN[name]}{listed}"
-                )
-        meant = suggestion(name, {*installed, *WELL_KNOWN})
-        raise UnknownTaskRunnerError(f"no task runner named {name!r}{meant}{listed}")
+        if name in WELL_KNOWN and distribution in {"", WELL_KNOWN[name]}:
+            raise TaskRunnerNotInstalledError(
+                f"task runner {name!r} is not installed; to install it: pip install "
+                f"{WELL_KNOWN[name]}; {listing}"
+            )
+        raise UnknownTaskRunnerError(
+            f"no task runner named {name!r}{suggestion(name, installed | set(WELL_KNOWN), listing)}"
+        )
 
     def _spec(self, entry: Entry) -> TaskRunnerSpec:
         if entry.name in self._built_in:
             raise InvalidTaskRunnerError(
-                f"{entry} announces a task runner {entry.name!r}, which is the name of a built-in one; "
-                "its author has to choose another name"
+                f"{entry} announces a task runner {entry.name!r}, which is the name of a built-in "
+                "one; its author has to choose another name"
             )
         if {":", "@"} & set(entry.name):
             raise InvalidTaskRunnerError(
-                f"{entry} announces a task runner {entry.name!r}, and a name has neither ':' nor '@' in "
-                "it; its author has to choose another name"
+                f"{entry} announces a task runner {entry.name!r}, and no name has ':' or '@' in "
+                "it; its author has to choose another"
             )
         return self._plugins.spec(entry)
 
@@ -203,45 +202,16 @@ def resolve_task_runner(choice: object, settings: Mapping[str, str] | None = Non
 
 
 def find_task_runner_class(choice: str) -> type[TaskRunner]:
-    """The class that a name or a path stands for. Raises TaskRunnerError, as `resolve_task_runner`."""
+    """The class that a name or a path stands for; raises TaskRunnerError if it cannot be had."""
     return _registry().find_class(choice)
 
 
 def installed_task_runners() -> list[InstalledTaskRunner]:
-    """All task runners that can be chosen by name, and the plugins that failed; raises nothing of theirs."""
+    """Built-in task runners and those of plugins, also of plugins that fail, in the order of names.
+
+    It loads all plugins, but imports none of the classes that they announce.
+    """
     return _registry().installed()
-
-
-def _imported(path: str) -> Any:
-    module_name, _, name = path.partition(":")
-    if not module_name or not name:
-        raise TaskRunnerImportError(
-            f"{path!r} is no path of a task runner: write 'package.module:Class'"
-        )
-    try:
-        module = import_module(module_name)
-    except Exception as error:
-        raise TaskRunnerImportError(
-            f"{path!r} cannot be imported: {type(error).__name__}: {error}"
-        ) from error
-    try:
-        return attrgetter(name)(module)
-    except AttributeError:
-        known = [name for name, value in vars(module).items() if isinstance(value, type)]
-        raise TaskRunnerImportError(
-            f"{path!r} cannot be imported: module {module_name!r} has no {name!r}"
-            f"{suggestion(name, known)}"
-        ) from None
-
-
-def _checked(found: object, what: str) -> type[TaskRunner]:
-    if not (isinstance(found, type) and issubclass(found, TaskRunner)):
-        raise InvalidTaskRunnerError(
-            f"{what} is {found!r}, which is no TaskRunner: choose a name such as {DEFAULT!r}, "
-            "'package.module:Class', or a subclass or an instance of runnerstone.task_runners.TaskRunner"
-        )
-    check_task_runner_class(found)
-    return found
 
 
 def _ambiguous(name: str, entries: list[Entry]) -> AmbiguousTaskRunnerError:
@@ -250,8 +220,8 @@ def _ambiguous(name: str, entries: list[Entry]) -> AmbiguousTaskRunnerError:
     if len(distributions) == 1:
         advice = "its author has to remove one"
     else:
-        choices = " or ".join(repr(f"{name}@{distribution}") for distribution in sorted(distributions))
-        advice = f"choose {choices}, or uninstall one"
+        choices = [repr(f"{name}@{distribution}") for distribution in sorted(distributions)]
+        advice = f"choose {' or '.join(choices)}, or uninstall one"
     return AmbiguousTaskRunnerError(
         f"task runner {name!r} is announced more than once: by {found}; {advice}"
     )

@@ -1,6 +1,6 @@
 """The task runner that runs one call at a time."""
 
-from concurrent.futures import Future
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from runnerstone.calls import Outcome, TaskCall
@@ -29,9 +29,9 @@ class SequentialTaskRunner(TaskRunner):
             from runnerstone._loops import LoopThread  # loads asyncio
 
             self._loop = LoopThread("SequentialTaskRunner loop")
-        ended: Future[Outcome] = Future()
-        self._loop.submit(call, lambda: None, ended.set_result)
-        return ended.result()
+        ended: SimpleQueue[Outcome] = SimpleQueue()
+        self._loop.submit(call, lambda: None, ended.put)
+        return ended.get()
 
     def stop(self) -> None:
         if self._loop is not None:

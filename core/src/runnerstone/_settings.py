@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_type_hints
 
 import attrs
 
@@ -16,6 +16,7 @@ from runnerstone.errors import FlowParameterError, RunnerstoneError, TaskRunnerS
 if TYPE_CHECKING:
     from runnerstone.contracts import TaskRunner
 
+_FACTORY: Final[type] = type(attrs.Factory(list))  # declared as a function, for type checkers
 RunnerT = TypeVar("RunnerT", bound="TaskRunner")
 
 
@@ -39,7 +40,7 @@ class _Input:
         text = f"{self.name}: {written(self.annotation)}" if annotated else self.name
         if self.default is attrs.NOTHING:
             return text
-        default = "..." if isinstance(self.default, attrs.Factory) else repr(self.default)
+        default = "..." if isinstance(self.default, _FACTORY) else repr(self.default)
         return f"{text} = {default}" if annotated else f"{text}={default}"
 
     def convert(self, text: str) -> Any:
@@ -76,13 +77,14 @@ class _Inputs:
             if name not in self.by_name:
                 raise self.refusal(
                     f"{self.owner} has no {self.kind} {name!r}, given as {text!r}"
-                    f"{suggestion(name, self.by_name)}{self._listed()}"
+                    f"{suggestion(name, self.by_name, self._listing())}"
                 )
             try:
                 values[name] = self.by_name[name].convert(text)
             except ValueError as error:
                 raise self.refusal(
-                    f"{self.kind} {name}={text!r} does not fit {self.owner}: {error}{self._listed()}"
+                    f"{self.kind} {name}={text!r} does not fit {self.owner}: {error}; "
+                    f"{self._listing()}"
                 ) from error
         return values
 
@@ -94,12 +96,11 @@ class _Inputs:
         ]
         if missing:
             raise self.refusal(
-                f"{self.owner} needs {', '.join(missing)}, and has no default for it{self._listed()}"
+                f"{self.owner} needs a value for {', '.join(missing)}; {self._listing()}"
             )
 
-    def _listed(self) -> str:
-        listed = ", ".join(map(str, self.by_name.values())) or "none"
-        return f"; its {self.kind}s: {listed}"
+    def _listing(self) -> str:
+        return f"its {self.kind}s: {', '.join(map(str, self.by_name.values())) or 'none'}"
 
 
 def with_settings(runner: RunnerT, texts: Mapping[str, str]) -> RunnerT:
@@ -119,9 +120,11 @@ def new_task_runner(cls: type[RunnerT], texts: Mapping[str, str]) -> RunnerT:
     Raises:
         TaskRunnerSettingError: Likewise; also if a setting without a default is not given.
     """
-    settings = _settings(cls)
-    values = settings.values(texts)
-    settings.require_all(values)
+    values: dict[str, Any] = {}
+    if texts or any(field.default is attrs.NOTHING for field in _fields(cls)):
+        settings = _settings(cls)
+        values = settings.values(texts)
+        settings.require_all(values)
     with _refusals(cls, values):
         return cls(**values)
 
@@ -148,7 +151,7 @@ def parameters_from_text(fn: Callable[..., object], texts: Mapping[str, str]) ->
         if parameter.kind in {parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY}
     }
     inputs = _Inputs(
-        owner=f"{fn.__name__}()",
+        owner=f"{getattr(fn, '__name__', type(fn).__name__)}()",
         kind="parameter",
         refusal=FlowParameterError,
         by_name=by_name,
@@ -159,19 +162,21 @@ def parameters_from_text(fn: Callable[..., object], texts: Mapping[str, str]) ->
 
 
 def _settings(cls: "type[TaskRunner]") -> _Inputs:
-    fields = [field for field in attrs.fields(cls) if field.init]
     return _Inputs(
         owner=cls.__qualname__,
         kind="setting",
         refusal=TaskRunnerSettingError,
-        by_name={field.alias: _setting(cls, field) for field in fields},
+        by_name={it.name: it for it in (_setting(cls, field) for field in _fields(cls))},
     )
+
+
+def _fields(cls: "type[TaskRunner]") -> "list[attrs.Attribute[Any]]":
+    fields = attrs.fields(cls)  # type: ignore[arg-type]  # every concrete subclass is an attrs class
+    return [field for field in fields if field.init]
 
 
 def _setting(cls: type, field: "attrs.Attribute[Any]") -> _Input:
-    home = next(
-        (base for base in cls.__mro__ if field.name in inspect.get_annotations(base)), cls
-    )
+    home = next((base for base in cls.__mro__ if field.name in inspect.get_annotations(base)), cls)
     return _Input(
         name=field.alias or field.name,
         annotation=inspect.Parameter.empty if field.type is None else field.type,

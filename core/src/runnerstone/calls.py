@@ -25,7 +25,7 @@ PROGRAMS_KEPT: Final = 512
 
 
 class _WorkerTraceback(Exception):  # noqa: N818  # it is shown as a traceback's cause, never caught
-    """The traceback of an exception in another process, as text; the idea is the standard library's."""
+    """An exception's traceback in another process, as text; the standard library's idea."""
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
@@ -38,7 +38,7 @@ class Failure:
     Attributes:
         type_name: Qualified name of the exception's type.
         text: The exception's `repr`.
-        traceback: Formatted as Python prints it; empty for an exception that never left its process.
+        traceback: Formatted as Python prints it; empty if the exception never left its process.
     """
 
     type_name: str
@@ -49,7 +49,7 @@ class Failure:
 
     @classmethod
     def of(cls, error: BaseException, *, travels: bool) -> "Failure":
-        """Record `error`; to be called outside of the ``except`` block, where nothing is its context.
+        """Record `error`; to be called outside of the ``except`` block.
 
         Args:
             error: What was raised.
@@ -119,9 +119,10 @@ class Outcome:
         value: What the function returned: the value itself on runners that share memory, else a
             `Pickled`, which a runner may replace by a `Reference` to where it keeps it.
         problem: Why there is no value; None if there is one.
-        state: The final state that the function chose by returning it; None leaves it to the engine.
-        started: When the function started, in seconds since the epoch by the worker's clock; None if
-            it did not.
+        state: The final state that the function chose by returning it; None leaves that to the
+            engine.
+        started: When the function started, in seconds since the epoch by the worker's clock; None
+            if it did not.
         ended: When it ended, likewise.
         where: The worker that ran it.
     """
@@ -160,14 +161,32 @@ class Program:
 
     __slots__ = ("_fn", "_lock", "_packed", "_task", "is_async", "key", "task_name")
 
-    def __init__(self, task: Runnable) -> None:
-        self._task = task
-        self._fn = task.fn
-        self._packed: tuple[bytes, bytes] | None = None
-        self._lock = threading.Lock()
-        self.task_name = task.name
-        self.key = task.key
-        self.is_async = task.is_async
+    def __init__(
+        self, task_name: str, key: str, *, is_async: bool, packed: tuple[bytes, bytes] | None = None
+    ) -> None:
+        """Describe a program; `of` makes one of a task.
+
+        Args:
+            task_name: See the attributes.
+            key: Likewise.
+            is_async: Likewise.
+            packed: Digest and payload of one that arrives in a worker.
+        """
+        self.task_name = task_name
+        self.key = key
+        self.is_async = is_async
+        self._packed = packed
+        self._task: Runnable | None = None
+        self._fn: Any = None
+        self._lock = threading.Lock()  # guards the pickling
+
+    @classmethod
+    def of(cls, task: Runnable) -> "Program":
+        """The program of a task."""
+        program = cls(task.name, task.key, is_async=task.is_async)
+        program._task = task
+        program._fn = task.fn
+        return program
 
     @property
     def digest(self) -> bytes:
@@ -182,33 +201,29 @@ class Program:
     def _pack(self) -> tuple[bytes, bytes]:
         with self._lock:
             if self._packed is None:
-                payload = dump(self._task).head
+                payload = dump(self._task, in_band=True).head
                 self._packed = hashlib.blake2b(payload, digest_size=16).digest(), payload
             return self._packed
 
     def function(self) -> Any:
         """The user's function; in a worker, unpickled when first asked for."""
         if self._fn is None:
-            _digest, payload = self._pack()
-            self._fn = Pickled(payload).load().fn
+            self._fn = Pickled(self.payload).load().fn
         return self._fn
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _arrived, (*self._pack(), self.task_name, self.key, self.is_async)
+        return _arrived, (self._pack(), self.task_name, self.key, self.is_async)
 
 
 _arrivals: dict[bytes, Program] = {}
 
 
-def _arrived(digest: bytes, payload: bytes, task_name: str, key: str, is_async: bool) -> Program:  # noqa: FBT001
+def _arrived(packed: tuple[bytes, bytes], task_name: str, key: str, is_async: bool) -> Program:  # noqa: FBT001  # called by pickle
     """The program with this digest; one a worker process."""
+    digest = packed[0]
     program = _arrivals.get(digest)
     if program is None:
-        program = Program.__new__(Program)
-        program._task = program._fn = None  # noqa: SLF001  # built here, loaded when first called
-        program._packed = digest, payload  # noqa: SLF001
-        program._lock = threading.Lock()  # noqa: SLF001
-        program.task_name, program.key, program.is_async = task_name, key, is_async
+        program = Program(task_name, key, is_async=is_async, packed=packed)
         program = _arrivals.setdefault(digest, program)
         for oldest in list(_arrivals)[:-PROGRAMS_KEPT]:
             _arrivals.pop(oldest, None)
@@ -257,7 +272,7 @@ class TaskCall:
         "upstream",
     )
 
-    def __init__(  # noqa: PLR0913  # built once a task run: a record to hold these would cost another
+    def __init__(  # noqa: PLR0913, PLR0917  # built once a task run: a record to hold these would cost another
         self,
         program: Program,
         flow_run: FlowRunInfo,
@@ -293,15 +308,18 @@ class TaskCall:
         return self.program.is_async
 
     def context(self) -> Context:
-        """A fresh copy of the context that the task was called in; in a worker, of the thread's."""
-        return copy_context() if self._context is None else self._context.copy()
+        """The context to run in: a copy of the one that the task was called in, this call's alone.
+
+        In another process, a copy of the calling thread's.
+        """
+        return copy_context() if self._context is None else self._context
 
     def __call__(self, *upstream: Any) -> Outcome:
         """Execute the call in this thread, to its end; a coroutine on an event loop of its own."""
         return self.context().run(self._run, upstream)
 
     async def run_async(self, *upstream: Any) -> Outcome:
-        """Execute a call of a coroutine function; to be awaited in a task whose context is `context()`."""
+        """Execute a call of a coroutine function, in an asyncio task whose context is `context()`."""
         current_run.set(self)
         started = time.time()
         value = error = None
@@ -365,9 +383,7 @@ class TaskCall:
                     f"the value that task run {self.name!r} returned cannot be pickled: "
                     f"{_safe_repr(refusal)}"
                 )
-        return Outcome(
-            value, problem, state=state, started=started, ended=ended, where=where()
-        )
+        return Outcome(value, problem, state=state, started=started, ended=ended, where=where())
 
     def __reduce__(self) -> tuple[Any, ...]:
         return TaskCall, (
@@ -413,8 +429,8 @@ def _safe_repr(value: object) -> str:
 def _pickle_exception(error: BaseException) -> bytes | None:
     """The exception pickled, if a copy of it that is its equal in type and text comes back."""
     try:
-        pickled = dump(error)
-        if pickled.buffers or pickled.nbytes > EXCEPTION_LIMIT:
+        pickled = dump(error, in_band=True)
+        if pickled.nbytes > EXCEPTION_LIMIT:
             return None
         copy = pickled.load()
         faithful = type(copy) is type(error) and str(copy) == str(error)

@@ -8,8 +8,6 @@ A complete runner, on threads of its own::
 
 
     class PoolTaskRunner(TaskRunner):
-        \"""Runs calls on a pool of threads.\"""
-
         max_workers: int = 4  # a setting: an annotated field
 
         capabilities = Capabilities(shares_memory=True)
@@ -45,15 +43,17 @@ What an author may rely on, and owes:
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
 from logging import LogRecord
-from typing import Any, Final, Self, dataclass_transform
+from typing import TYPE_CHECKING, Any, Final, Self, dataclass_transform, final
 
 import attrs
 
 from runnerstone._pickles import Pickled
 from runnerstone.calls import Crash, Outcome, TaskCall
 from runnerstone.errors import InvalidTaskRunnerError, ValueLostError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 __all__ = [
     "CONTRACT_VERSION",
@@ -124,7 +124,7 @@ class Report(ABC):
 
     @abstractmethod
     def post(self, outcome: Outcome) -> None:
-        """Tell how the call ended and return at once: `done` follows on a thread of the engine's."""
+        """Tell how the call ended, and return at once: the engine has a thread to do `done` on."""
 
     def crashed(self, cause: BaseException | None, message: str) -> None:
         """Tell that the call is lost; `done` with a `Crash`.
@@ -136,6 +136,7 @@ class Report(ABC):
         self.done(Outcome(problem=Crash(message, cause)))
 
 
+@final
 class Reference:
     """A value that stays where a worker made it.
 
@@ -192,14 +193,14 @@ class TaskRunner(ABC):
         super().__init_subclass__(**kwargs)
         if "__slots__" in cls.__dict__:
             raise InvalidTaskRunnerError(
-                f"{cls.__qualname__} has slots, and a task runner keeps what it holds at run time in "
-                "plain attributes; if it is decorated, remove the decorator: annotated fields become "
-                "settings by themselves"
+                f"{cls.__qualname__} has slots, and a task runner keeps what it holds at run time "
+                "in plain attributes; if it is decorated, remove the decorator: annotated fields "
+                "become settings by themselves"
             )
         attrs.define(cls, slots=False, kw_only=True)
-        cls._settings_seen = attrs.fields(cls)
+        cls._settings = _fields(cls)
 
-    _settings_seen = ()
+    _settings: tuple["attrs.Attribute[Any]", ...] = ()
     _in_use = False
 
     def start(self) -> None:
@@ -246,7 +247,7 @@ class TaskRunner(ABC):
         raise ValueLostError(f"{type(self).__qualname__} keeps no values, and made {references!r}")
 
     def share(self, value: Pickled) -> Reference | None:
-        """Put a value that many calls will use where their workers find it; None to send it with each."""
+        """Put a value that many calls will use where workers find it; None: send it with each."""
         return None
 
     def copy_for_run(self) -> Self:
@@ -258,10 +259,15 @@ class TaskRunner(ABC):
     def __getstate__(self) -> dict[str, Any]:
         if self._in_use:
             raise TypeError(
-                f"a started {type(self).__qualname__} cannot be pickled: it belongs to its flow run. "
-                "Perhaps a task refers to it; pass the settings instead"
+                f"a started {type(self).__qualname__} cannot be pickled: it belongs to its flow "
+                "run. Perhaps a task refers to it; pass the settings instead"
             )
         return self.__dict__
+
+
+def _fields(cls: type[TaskRunner]) -> tuple["attrs.Attribute[Any]", ...]:
+    fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(cls)  # type: ignore[arg-type]  # an attrs class by __init_subclass__
+    return fields
 
 
 def check_task_runner_class(cls: type[TaskRunner]) -> None:
@@ -273,8 +279,8 @@ def check_task_runner_class(cls: type[TaskRunner]) -> None:
     name = f"{cls.__module__}.{cls.__qualname__}"
     if missing := sorted(cls.__abstractmethods__):
         raise InvalidTaskRunnerError(f"{name} lacks {', '.join(missing)}")
-    fields = attrs.fields(cls)
-    if fields is not cls._settings_seen:
+    fields = _fields(cls)
+    if fields is not cls._settings:
         raise InvalidTaskRunnerError(
             f"{name} is made a data class twice, which loses its settings' defaults: remove its "
             "decorator; annotated fields become settings by themselves"
@@ -289,9 +295,9 @@ def check_task_runner_class(cls: type[TaskRunner]) -> None:
         init = base.__dict__.get("__init__")
         if init is not None and not init.__code__.co_filename.startswith("<attrs generated"):
             raise InvalidTaskRunnerError(
-                f"{name} has an __init__ of its own (in {base.__qualname__}), which hides its settings: "
-                "declare them as annotated fields, and use __attrs_post_init__ for what has to be "
-                "done with them"
+                f"{name} has an __init__ of its own (in {base.__qualname__}), which hides its "
+                "settings: declare them as annotated fields, and use __attrs_post_init__ for what "
+                "has to be done with them"
             )
 
 

@@ -11,17 +11,17 @@ faults of use, of a plugin or of the infrastructure::
     │   ├── AmbiguousTaskRunnerError        (LookupError)  two distributions claim the name
     │   ├── InvalidTaskRunnerError          (TypeError)    the class breaks the contract
     │   └── TaskRunnerSettingError          (ValueError)   a setting that is unknown or does not fit
-    ├── FlowParameterError                  (ValueError)   a flow's parameter, as text, that does not fit
+    ├── FlowParameterError                  (ValueError)   a flow's parameter that does not fit
     ├── NotInFlowError                      (RuntimeError) a submission where no flow runs
     ├── FlowRunEndedError                   (RuntimeError) a submission to a flow run that is over
-    ├── TaskFailedError                     (RuntimeError) failed, and the exception itself is not here
+    ├── TaskFailedError                     (RuntimeError) failed, and the exception is not here
     ├── TaskCrashedError                    (RuntimeError) the infrastructure lost the run
     ├── FlowFailedError                     (RuntimeError) failed, and no exception says why
-    ├── UpstreamNotCompletedError           (RuntimeError) skipped: what it depends on did not complete
+    ├── UpstreamNotCompletedError           (RuntimeError) skipped: its upstream did not complete
     ├── TaskCancelledError                  (RuntimeError) the task run was cancelled
     ├── FlowCancelledError                  (RuntimeError) the flow run was cancelled
     ├── UnpicklableError                    (TypeError)    a value that has to travel and cannot
-    ├── ValueLostError                      (LookupError)  a value is gone with the worker that held it
+    ├── ValueLostError                      (LookupError)  a value is gone with its worker
     └── ResultGoneError                     (LookupError)  a value went away with its task runner
 """
 
@@ -99,7 +99,7 @@ class FlowCancelledError(RunnerstoneError, RuntimeError):
 
 
 class UnpicklableError(RunnerstoneError, TypeError):
-    """A value has to leave its process and cannot be pickled; the text says which, and where in it."""
+    """A value has to travel and cannot be pickled; the text says which, and where in it."""
 
 
 class ValueLostError(RunnerstoneError, LookupError):

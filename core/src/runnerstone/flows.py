@@ -105,7 +105,7 @@ class Flow(Generic[P, R]):
         return result
 
     @overload
-    def run(
+    def run(  # type: ignore[overload-overlap]  # the first that fits counts, as intended
         self: "Flow[P, Coroutine[Any, Any, T]]", *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[Any, Any, FlowRun[T]]: ...
     @overload

@@ -1,6 +1,7 @@
 """What a submission gives back.
 
-One lock a flow run guards its futures (`_owner.lock`); it is never held while user code runs.
+Each future has a lock, which guards its becoming final and who waits for that; it is never held
+while user code runs.
 """
 
 import threading
@@ -25,8 +26,6 @@ _log: Final = getLogger("runnerstone.task_runs")
 class Owner(Protocol):
     """The engine, as its futures know it."""
 
-    lock: threading.Lock
-
     def cancel(self, future: "TaskFuture[Any]") -> bool: ...
 
     def fetch(self, future: "TaskFuture[Any]") -> Pickled: ...
@@ -37,9 +36,9 @@ class Owner(Protocol):
 class TaskFuture(Generic[R]):
     """A task run's value, which may not be there yet.
 
-    Pass it to other tasks as an argument, at any depth: the engine hands them the value. Its methods
-    are those of `concurrent.futures.Future`; it can also be awaited. All of them may be called from
-    any thread of the driver.
+    Pass it to other tasks as an argument, at any depth: the engine hands them the value. Its
+    methods are those of `concurrent.futures.Future`; it can also be awaited. All of them may be
+    called from any thread of the driver.
     """
 
     __slots__ = (
@@ -49,6 +48,7 @@ class TaskFuture(Generic[R]):
         "_content",
         "_dependents",
         "_final",
+        "_lock",
         "_owner",
         "_problem",
         "_run",
@@ -65,7 +65,8 @@ class TaskFuture(Generic[R]):
         # The value in the driver; _UNLOADED while only the content is.
         self._value: Any = _UNLOADED
         self._problem: Problem | None = None
-        # Guarded by the owner's lock, and None once final:
+        self._lock: Final = threading.Lock()
+        # Guarded by the lock, and None once final:
         self._attempt: Any = None  # the engine's: what runs or waits now
         self._dependents: list[Any] | None = None  # the engine's: attempts that wait for this run
         self._waiters: list[threading.Lock] | None = None
@@ -113,8 +114,8 @@ class TaskFuture(Generic[R]):
         """
         if self._final:
             return True
-        with self._owner.lock:
-            if self._final:
+        with self._lock:
+            if self.done():
                 return True
             waiter = threading.Lock()
             waiter.acquire()
@@ -123,7 +124,7 @@ class TaskFuture(Generic[R]):
             self._waiters.append(waiter)
         if waiter.acquire(timeout=-1 if timeout is None else max(timeout, 0)):
             return True
-        with self._owner.lock:
+        with self._lock:
             if self._waiters is not None:
                 self._waiters.remove(waiter)
         return self._final
@@ -170,7 +171,7 @@ class TaskFuture(Generic[R]):
         return None if self._problem is None else self._problem.error()
 
     def add_done_callback(self, fn: Callable[["TaskFuture[R]"], object]) -> None:
-        """Have ``fn(future)`` called once the task run is final; in this thread and at once if it is.
+        """Have ``fn(future)`` called once the task run is final; at once and right here if it is.
 
         Otherwise it is called on a thread that each flow run has for this, one callback after
         another, before the flow ends. What it raises is logged.
@@ -185,7 +186,7 @@ class TaskFuture(Generic[R]):
         Args:
             fn: It must neither block nor raise.
         """
-        with self._owner.lock:
+        with self._lock:
             if self._final:
                 return False
             if self._callbacks is None:
@@ -193,12 +194,14 @@ class TaskFuture(Generic[R]):
             self._callbacks.append(fn)
             return True
 
-    def _settle(self, content: Any, problem: Problem | None) -> list[Any]:
+    def _settle(self, content: Any, problem: Problem | None) -> list[Any] | None:
         """Make the future final; for the engine, which holds the lock. Return the dependents."""
-        self._content = content
-        self._problem = problem
-        if type(content) is not Pickled and not isinstance(content, Reference):
-            self._value = content
+        if problem is not None:
+            self._problem = problem
+        else:
+            self._content = content
+            if type(content) is not Pickled and type(content) is not Reference:
+                self._value = content
         self._attempt = None
         self._final = True
         if self._waiters is not None:
@@ -206,7 +209,7 @@ class TaskFuture(Generic[R]):
                 waiter.release()
             self._waiters = None
         dependents, self._dependents = self._dependents, None
-        return dependents or []
+        return dependents
 
     def _announce(self) -> None:
         """Call the callbacks; for the engine, which holds no lock."""
@@ -218,12 +221,12 @@ class TaskFuture(Generic[R]):
     def _call(self, fn: Callable[["TaskFuture[R]"], object]) -> None:
         try:
             fn(self)
-        except Exception:
+        except Exception:  # noqa: BLE001  # a user's callback may raise anything
             _log.exception("A callback of task run %r raised:", self.name)
 
     def _load(self) -> None:
         content = self._content
-        if isinstance(content, Reference):
+        if type(content) is Reference:
             content = self._owner.fetch(self)
         self._value = content.load()
 
@@ -240,7 +243,7 @@ class TaskFuture(Generic[R]):
 
             if self._when_final(partial(_wake, loop, woken)):
                 yield from woken
-        if self._problem is None and isinstance(self._content, Reference):
+        if self._problem is None and type(self._content) is Reference:
             return (yield from asyncio.to_thread(self.result).__await__())
         return self.result()
 
@@ -249,7 +252,7 @@ class TaskFuture(Generic[R]):
             f"the future of task run {self.name!r} {use}; call .result() to wait for its value"
         )
 
-    def __bool__(self) -> NoReturn:
+    def __bool__(self) -> NoReturn:  # noqa: PLE0304  # it refuses
         self._refuse("has no truth value")
 
     def __iter__(self) -> NoReturn:
@@ -257,8 +260,8 @@ class TaskFuture(Generic[R]):
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            f"the future of task run {self.name!r} cannot be pickled or copied: pass it to a task as "
-            "an argument, where it is replaced by its value"
+            f"the future of task run {self.name!r} cannot be pickled or copied: pass it to a task "
+            "as an argument, where it is replaced by its value"
         )
 
     def __repr__(self) -> str:

@@ -1,8 +1,8 @@
 """Extension points: every hook that a plugin can implement.
 
-A plugin is a module named by an entry point of the group ``runnerstone.task_runners``; it implements
-a hook with a function of the hook's name, marked with `runnerstone.hookimpl`. It should import
-nothing heavy: listing the runners loads it.
+A plugin is a module named by an entry point of the group ``runnerstone.task_runners``; it
+implements a hook with a function of the hook's name, marked with `runnerstone.hookimpl`. It should
+import nothing heavy: listing the runners loads it.
 """
 
 from typing import Final
@@ -22,6 +22,6 @@ hookimpl: Final = pluggy.HookimplMarker(PROJECT)
 def runnerstone_task_runners() -> list[TaskRunnerSpec]:  # type: ignore[empty-body]  # a specification
     """Announce task runners: one spec for each entry point that names the plugin.
 
-    Called in the driver, each time a runner is resolved by one of the plugin's names or the
-    installed runners are listed. If it raises, the plugin is set aside and the error is told.
+    Called in the driver, when a runner is first resolved by one of the plugin's names, and each time
+    the installed runners are listed. If it raises, the plugin is set aside and the error is told.
     """

@@ -1,6 +1,7 @@
 """What is recorded of runs, in the driver."""
 
 import secrets
+import time
 from collections import Counter
 from typing import Any, Final, Generic, TypeVar
 
@@ -15,7 +16,7 @@ from runnerstone.errors import (
     TaskFailedError,
     UpstreamNotCompletedError,
 )
-from runnerstone.states import PENDING, SUCCESSORS, State, StateType
+from runnerstone.states import AWAITING_RETRY, PENDING, RETRYING, RUNNING, State, StateType
 
 __all__ = ["FlowRun", "TaskRun"]
 
@@ -31,8 +32,7 @@ class TaskRun:
     Attributes:
         number: Which run of its task this is within the flow run, from 0.
         index: Its place among everything that the flow run submitted, from 0.
-        state: How it stands.
-        attempts: How many attempts there have been.
+        attempts: How many attempts have ended.
         submitted: When it was submitted, in seconds since the epoch.
         started: When its last attempt started, by the worker's clock; None if none has.
         ended: When it became final; None if it is not.
@@ -41,26 +41,34 @@ class TaskRun:
 
     __slots__ = (
         "_program",
+        "_state",
         "attempts",
         "ended",
         "index",
         "number",
         "started",
-        "state",
         "submitted",
         "where",
     )
 
     def __init__(self, program: Program, number: int, index: int, submitted: float) -> None:
         self._program = program
+        self._state = PENDING
         self.number = number
         self.index = index
-        self.state = PENDING
         self.attempts = 0
         self.submitted = submitted
         self.started: float | None = None
         self.ended: float | None = None
         self.where: str | None = None
+
+    @property
+    def state(self) -> State:
+        """How it stands."""
+        state = self._state
+        if self.started is None or state.is_final():
+            return state
+        return RETRYING if self.attempts else RUNNING
 
     @property
     def name(self) -> str:
@@ -72,15 +80,31 @@ class TaskRun:
         """The name of the task."""
         return self._program.task_name
 
-    def become(self, state: State) -> None:
-        """Change the state; for the engine.
+    def begin(self, where: str | None) -> None:
+        """An attempt has begun; for the engine."""
+        self.where = where
+        self.started = time.time()
 
-        Raises:
-            ValueError: If `state` may not follow the present one.
+    def await_retry(self) -> None:
+        """An attempt has ended, and another will follow; for the engine."""
+        self.attempts += 1
+        self.started = None
+        self._state = AWAITING_RETRY
+
+    def finish(self, state: State, started: float | None, where: str | None) -> None:
+        """Make the run final; for the engine.
+
+        Args:
+            state: The final state.
+            started: When its last attempt started; None if it has not.
+            where: The worker of its last attempt; None if it is not known.
         """
-        if state.type not in SUCCESSORS[self.state.type]:
-            raise ValueError(f"{self.name} is {self.state} and cannot become {state}")
-        self.state = state
+        if started is not None:
+            self.attempts += 1
+            self.started = started
+            self.where = where
+        self.ended = time.time()
+        self._state = state
 
     def __repr__(self) -> str:
         return f"<TaskRun {self.name!r} {self.state.name}>"
@@ -143,7 +167,7 @@ class FlowRun(Generic[R]):
         ended: When it became final; None if it is not.
         task_runs: Its task runs in the order of submission, the first ``keep_task_runs`` of them.
         subflow_runs: The runs of the flows that its body called, in order.
-        counts: How many task runs and subflow runs have ended in each type of state.
+        submitted: How many task runs and subflow runs there have been.
         further_failures: Failures beyond those in `failures`, counted by task and type of state.
     """
 
@@ -156,7 +180,8 @@ class FlowRun(Generic[R]):
         self.ended: float | None = None
         self.task_runs: list[TaskRun] = []
         self.subflow_runs: list[FlowRun[Any]] = []
-        self.counts: dict[StateType, int] = {}
+        self.submitted = 0
+        self._incomplete: Counter[StateType] = Counter()
         self._failures: list[tuple[str, Problem | BaseException]] = []
         self.further_failures: Counter[tuple[str, str]] = Counter()
         self._value: Any = None
@@ -166,6 +191,18 @@ class FlowRun(Generic[R]):
     def info(self) -> FlowRunInfo:
         """What the flow run's calls know of it."""
         return FlowRunInfo(self.id, self.name, self.flow_name)
+
+    @property
+    def counts(self) -> dict[StateType, int]:
+        """How many task runs and subflow runs ended in each type of state, once all have."""
+        completed = self.submitted - self._incomplete.total()
+        counts = {StateType.COMPLETED: completed, **self._incomplete}
+        return {type_: count for type_, count in counts.items() if count}
+
+    def count(self, state: State) -> None:
+        """Count a run that did not complete; for the engine."""
+        if not state.is_completed():
+            self._incomplete[state.type] += 1
 
     @property
     def failures(self) -> list[tuple[str, BaseException]]:

@@ -42,14 +42,6 @@ FINAL_TYPES: Final = frozenset(
     }
 )
 
-# From each type, the types that may follow. Nothing follows a final one.
-SUCCESSORS: Final = {
-    StateType.SCHEDULED: frozenset({StateType.PENDING, StateType.RUNNING}) | FINAL_TYPES,
-    StateType.PENDING: frozenset({StateType.RUNNING, StateType.SCHEDULED}) | FINAL_TYPES,
-    StateType.RUNNING: frozenset({StateType.SCHEDULED}) | FINAL_TYPES,
-    **dict.fromkeys(FINAL_TYPES, frozenset[StateType]()),
-}
-
 
 @attrs.frozen
 class State:
@@ -105,7 +97,7 @@ def Completed(message: str | None = None, *, result: Any = None) -> State:  # no
 
 
 def Failed(message: str | None = None, *, result: Any = None) -> State:  # noqa: N802
-    """A state for a task or a flow to return: failed, with `result` as its exception, if it is one."""
+    """A state for a task or a flow to return: failed, with `result` as its exception."""
     return State(StateType.FAILED, "Failed", message=message, result=result)
 
 
@@ -140,8 +132,8 @@ def aggregate(counts: Mapping[StateType, int], *, skipped_by_cancelling: int = 0
     """One final state for many.
 
     Args:
-        counts: How many states there are of each type; at least one in all. Those that are not final
-            count as failed.
+        counts: How many states there are of each type; at least one in all. Those that are not
+            final count as failed.
         skipped_by_cancelling: How many of the skipped ones are so because what they depend on was
             cancelled, not because it failed.
     """

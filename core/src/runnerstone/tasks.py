@@ -88,7 +88,7 @@ class Task(Generic[P, R]):
         functools.update_wrapper(self, fn)
         self.fn = fn
         self.options = options
-        self.name = options.name or getattr(fn, "__name__", type(fn).__name__)
+        self.name = options.name or str(getattr(fn, "__name__", type(fn).__name__))
         self.key = task_key(self.name, fn, options.tags)
         self.is_async = inspect.iscoroutinefunction(fn)
         self._signature = _signature(fn)
@@ -127,15 +127,13 @@ class Task(Generic[P, R]):
     def submit(
         self, *args: Any, wait_for: Iterable[TaskFuture[Any]], **kwargs: Any
     ) -> TaskFuture[R]: ...
-    def submit(
-        self, *args: Any, wait_for: Iterable[TaskFuture[Any]] = (), **kwargs: Any
-    ) -> TaskFuture[Any]:
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
         """Submit a run to the flow's task runner.
 
         Args:
             args: The function's; futures in them, at any depth, are replaced by their values.
-            wait_for: Futures that have to complete first, beside those among the arguments.
-            kwargs: The function's.
+            kwargs: The function's likewise, and ``wait_for``: futures that have to complete first,
+                beside those among the arguments.
 
         Raises:
             NotInFlowError: If this is not a flow's body.
@@ -149,11 +147,11 @@ class Task(Generic[P, R]):
                 + ("outside of a flow" if run is None else "inside a task")
                 + f": submit it in a flow's body, or run it right here with {self.name}(...)"
             )
-        return cast("TaskFuture[Any]", run.submit(self, args, kwargs, wait_for))
+        return run.submit(self, args, kwargs, tuple(kwargs.pop("wait_for", ())))
 
     def with_options(self, **options: Unpack[TaskKeywords]) -> "Task[P, R]":
         """A task of the same function with some options changed."""
-        return Task(self.fn, attrs.evolve(self.options, **options))
+        return Task(self.fn, attrs.evolve(self.options, **cast("dict[str, Any]", options)))
 
     def check_arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Check that the function can be called so.
@@ -198,13 +196,14 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskKeywords
         options: See `TaskOptions`.
 
     Raises:
-        TypeError: If `fn` cannot be called, has a parameter ``wait_for``, or an option does not fit.
+        TypeError: If `fn` cannot be called or has a parameter ``wait_for``, or an option does not
+            fit.
         ValueError: If an option's value is out of range.
     """
+    declared = TaskOptions(**cast("dict[str, Any]", options))  # whose converters take more types
     if fn is None:
-        declared = TaskOptions(**options)  # type: ignore[arg-type]  # the converters take iterables
         return lambda function: Task(function, declared)
-    return Task(fn, TaskOptions(**options))  # type: ignore[arg-type]  # likewise
+    return Task(fn, declared)
 
 
 def task_key(name: str, fn: Any, tags: Iterable[str]) -> str:
@@ -221,7 +220,10 @@ def _signature(fn: Callable[..., Any]) -> inspect.Signature:
     except ValueError:  # some builtins do not tell theirs
         kinds = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
         return inspect.Signature(
-            [inspect.Parameter(name, kind) for name, kind in zip(("args", "kwargs"), kinds, strict=True)]
+            [
+                inspect.Parameter(name, kind)
+                for name, kind in zip(("args", "kwargs"), kinds, strict=True)
+            ]
         )
 
 

@@ -2,7 +2,7 @@
 
 It is written once, as a generator of steps, for flows of both kinds: a step either blocks or is the
 flow's body. `run_steps` takes the steps of a plain flow one after another; `run_steps_async` awaits
-the body of an ``async def`` flow, and takes blocking steps on a thread, so that the event loop goes on.
+the body of an ``async def`` flow, and takes blocking steps on a thread: the event loop goes on.
 """
 
 import time
@@ -123,9 +123,7 @@ def flow_run_steps(call: FlowCall) -> Steps:
     run = FlowRun[Any](_run_name(), call.flow_name, time.time())
     index = parent.begin_subflow(run) if parent is not None else 0
     kind = "Flow" if parent is None else "Subflow"
-    flow_log.info(
-        "Beginning %s run %r for flow %r...", kind.lower(), run.name, call.flow_name
-    )
+    flow_log.info("Beginning %s run %r for flow %r...", kind.lower(), run.name, call.flow_name)
     guard: AbstractContextManager[InterruptGuard]
     guard = InterruptGuard() if parent is None else nullcontext(parent.guard)
     with guard as interrupts:
@@ -179,9 +177,7 @@ def _body_steps(
         state = FLOW_FAILED if isinstance(interrupt, SystemExit) else INTERRUPTED
         return Conclusion(state, error=interrupt)
     if error is not None:
-        flow_log.error(
-            "Flow run %r encountered an exception:", engine.run.name, exc_info=error
-        )
+        flow_log.error("Flow run %r encountered an exception:", engine.run.name, exc_info=error)
         return Conclusion(FLOW_FAILED, error=error)
     try:
         conclusion: Conclusion = yield partial(conclude, engine, value)
@@ -194,7 +190,7 @@ def _body_steps(
 def _waiting_steps(
     engine: Engine, error: BaseException | None
 ) -> Generator[Callable[[], Any], Any, BaseException | None]:
-    """Wait until all that was submitted is final; return what interrupted the flow run, if anything.
+    """Wait until all that was submitted is final; return what interrupted the waiting, if anything.
 
     The first interrupt, be it in the body or while waiting, cancels what has not begun; the second
     ends the waiting.
@@ -222,18 +218,18 @@ def _cancel_waiting(engine: Engine) -> None:
             "Flow run %r is interrupted and waits for %d running task runs: %s",
             engine.run.name,
             len(running),
-            ", ".join(running[:10]) + (", ..." if len(running) > 10 else ""),  # noqa: PLR2004  # a line's worth
+            ", ".join(running[:10]) + (", ..." if len(running) > 10 else ""),  # a line's worth
         )
 
 
 def _values_of(found: Sequence[TaskFuture[Any]]) -> list[Any] | Conclusion:
-    """Wait for the futures among a subflow's arguments; return their values, or why there are none."""
+    """Wait for the futures among a subflow's arguments; return their values, or why not."""
     for future in found:
         future.wait()
     for future in found:
         error = future.exception()
         if error is not None:
-            problem: Problem | None = future._problem  # noqa: SLF001  # the engine makes the futures
+            problem: Problem | None = future._problem
             state = NotReady(future.name)
             if not isinstance(problem, Skip):
                 problem = Skip(state.message or "", future.task_run, problem)  # type: ignore[arg-type]  # not None, since there is an exception

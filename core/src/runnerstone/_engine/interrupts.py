@@ -3,6 +3,7 @@
 import signal
 import threading
 from types import FrameType, TracebackType
+from typing import Self
 
 
 class InterruptGuard:
@@ -16,7 +17,7 @@ class InterruptGuard:
         self.count = 0
         self._installed = False
 
-    def __enter__(self) -> "InterruptGuard":
+    def __enter__(self) -> Self:
         if (
             threading.current_thread() is threading.main_thread()
             and signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -28,10 +28,8 @@ def conclude(engine: Engine, value: Any) -> Conclusion:
     """Judge what a flow's body returned, all its runs being final; fetches the values in it."""
     if type(value) is State:
         return _chosen(value)
-    if value is None and engine.submitted:
-        state = aggregate(
-            engine.run.counts, skipped_by_cancelling=engine.skipped_by_cancelling
-        )
+    if value is None and engine.run.submitted:
+        state = aggregate(engine.run.counts, skipped_by_cancelling=engine.skipped_by_cancelling)
         if state.is_failed() and engine.first_failure is not None:
             _, name, problem = engine.first_failure
             return Conclusion(state, error=_error_of(engine, name, problem))
@@ -63,7 +61,7 @@ def _chosen(state: State) -> Conclusion:
 def _is_skipped_by_cancelling(item: TaskFuture[Any] | State) -> bool:
     if isinstance(item, State):
         return False
-    problem = item._problem  # noqa: SLF001  # the engine makes the futures
+    problem = item._problem
     return isinstance(problem, Skip) and problem.by_cancelling
 
 
@@ -75,7 +73,7 @@ def _first_error(engine: Engine, found: Sequence[TaskFuture[Any] | State]) -> Ba
             if isinstance(item.result, BaseException):
                 return item.result
             continue
-        problem = item._problem  # noqa: SLF001  # the engine makes the futures
+        problem = item._problem
         if isinstance(problem, Skip):
             if not problem.by_cancelling:
                 failures.append((problem.root.index, problem.root.name, problem.cause))

@@ -1,13 +1,16 @@
 """One flow run's task runs, each from its submission to its final state.
 
 Which thread does what. Tasks are submitted by the thread of the flow's body, and by any other that
-has its context. Ends are reported by the task runner's threads, or by the flow run's reporter thread
-where the runner may not block. Whichever thread ends a run launches what waited for it. Users'
-callbacks run on a thread of their own.
+has its context. Ends are reported by the task runner's threads, or by the flow run's reporter
+thread where the runner may not block. Whichever thread ends a run launches what waited for it.
+Users' callbacks run on a thread of their own.
 
-One lock a flow run (`Engine.lock`) guards what may change after its making: the graph, the futures,
-the records, the set of live attempts. It is held for a few assignments at a time, never while a
-task runner, a user's code, a callback, pickling or logging runs.
+Each task run has a lock of its own, its future's: it guards whether the run is final, which attempt
+is the last, and who waits for it. One lock a flow run (`Engine.lock`) guards the numbering of runs,
+whether more are taken, and what is recorded of those that did not complete; a run that completes
+does not need it. Either is held for a few assignments at a time, never both at once, and never
+while a task runner, a user's code, a callback, pickling or logging runs. (With the one lock alone,
+threads queue up for it at each switch between them, and a no-op task costs twice as much.)
 """
 
 import threading
@@ -18,7 +21,6 @@ from contextvars import Context, copy_context
 from functools import partial
 from logging import ERROR, INFO, WARNING, LogRecord, getLogger
 from typing import Any, Final
-
 
 from runnerstone._arguments import Template, extract_arguments
 from runnerstone._engine.interrupts import InterruptGuard
@@ -31,10 +33,7 @@ from runnerstone.errors import FlowRunEndedError, ResultGoneError, UnpicklableEr
 from runnerstone.futures import TaskFuture
 from runnerstone.runs import FlowRun, NoValue, Problem, Skip, TaskRun
 from runnerstone.states import (
-    AWAITING_RETRY,
     COMPLETED,
-    RETRYING,
-    RUNNING,
     Cancelled,
     Crashed,
     Failed,
@@ -73,7 +72,7 @@ class Attempt(Report):
         upstream: The futures that fill the slots.
         awaited: The futures that have to complete first beside those.
         context: The context that the task was called in; None where calls travel.
-        waiting: How many of its futures are not final; guarded by the engine's lock.
+        waiting: How many of its futures are not final; guarded by its run's lock.
         over: Whether it has ended; likewise.
         call: What the runner got; None before that.
         successor: The next attempt, if `inline` says that the submitting thread takes care of it.
@@ -137,18 +136,31 @@ class Attempt(Report):
             self.number + 1,
         )
 
+    def call_context(self) -> Context | None:
+        """The context for the call alone: running changes it, and a retry needs it unchanged."""
+        if self.context is None or not self.task.options.retries:
+            return self.context
+        return self.context.copy()
+
+    def passes(self, final: int = 1) -> bool:
+        """Count futures that have become final; return whether none is left to wait for."""
+        with self.future._lock:
+            self.waiting -= final
+            return not self.waiting
+
     def blocker(self) -> TaskFuture[Any] | None:
         """The first upstream that did not complete, None if all did; all have to be final."""
         for future in self.upstream:
-            if future._problem is not None:  # noqa: SLF001  # the engine makes the futures
+            if future._problem is not None:
                 return future
         for future in self.awaited:
-            if future._problem is not None:  # noqa: SLF001
+            if future._problem is not None:
                 return future
         return None
 
     def started(self, where: str | None = None) -> None:
-        self.engine.started(self, where)
+        if not self.over:
+            self.future.task_run.begin(where)
 
     def logged(self, records: Iterable[LogRecord]) -> None:
         for record in records:
@@ -180,7 +192,6 @@ class Engine:
         self.guard: Final = guard
         self.lock: Final = threading.Lock()
         self.reporter: Final = SerialThread(f"{run.name} reports")
-        self.submitted = 0  # task runs and subflow runs
         self.skipped_by_cancelling = 0
         self.first_failure: tuple[int, str, Problem | BaseException] | None = None
         self._callbacks = SerialThread(f"{run.name} callbacks")
@@ -208,25 +219,39 @@ class Engine:
     ) -> TaskFuture[Any]:
         """Submit a run of `task`; see `Task.submit`."""
         task.check_arguments(args, kwargs)
-        program, series = self._programs.get(task) or self._add_program(task)
         upstream, template = extract_arguments(args, kwargs, FUTURES)
         arguments: Arguments = (args, kwargs) if template is None else template
-        awaited = tuple(wait_for) if wait_for else ()
-        context: Context | None = None
         refusal: UnpicklableError | None = None
         if self._travels:
             try:
                 arguments = dump_arguments(arguments, partial(task.parts, args, kwargs), FUTURES)
             except UnpicklableError as error:
                 refusal = error
-        else:
-            context = copy_context()
-        if not self._parallel:
-            for future in (*upstream, *awaited):
-                future.wait()
+        attempt = self._enter(task, arguments, upstream, tuple(wait_for))
+        run = attempt.future.task_run
+        if run.number < LOGGED_RUNS and task_log.isEnabledFor(INFO):
+            task_log.info("Submitting task run %r to task runner...", run.name)
+        if refusal is not None:
+            self._end(attempt, *_crash(f"task run {run.name!r}: {refusal}", refusal))
+        elif not self._parallel:
+            self._see_through(attempt)
+        elif not (upstream or wait_for):
+            self._launch(attempt)
+        elif self._has_all(attempt):
+            self._release((attempt,))
+        return attempt.future
 
-        foreign: list[TaskFuture[Any]] = []
-        now = time.time()
+    def _enter(
+        self,
+        task: Task[..., Any],
+        arguments: Arguments,
+        upstream: Sequence[TaskFuture[Any]],
+        awaited: Sequence[TaskFuture[Any]],
+    ) -> Attempt:
+        """Make and number a task run; return its first attempt."""
+        program, series = self._programs.get(task) or self._add_program(task)
+        context = None if self._travels else copy_context()
+        submitted = time.time()
         with self.lock:
             if self._closed:
                 raise FlowRunEndedError(
@@ -234,64 +259,46 @@ class Engine:
                 )
             number = series.count
             series.count = number + 1
-            index = self.submitted
-            self.submitted = index + 1
-            run = TaskRun(program, number, index, now)
-            future = TaskFuture[Any](run, self)
+            index = self.run.submitted
+            self.run.submitted = index + 1
+            run = TaskRun(program, number, index, submitted)
+            future: TaskFuture[Any] = TaskFuture(run, self)
             attempt = Attempt(self, future, task, program, arguments, upstream, awaited, context)
-            future._attempt = attempt  # noqa: SLF001  # the engine makes the futures
+            future._attempt = attempt
             self._live.add(attempt)
             if index < self._keep_task_runs:
                 self.run.task_runs.append(run)
-            if self._parallel and (upstream or awaited):
-                self._wait_for_upstream(attempt, foreign)
-            ready = not attempt.waiting
-        if number < LOGGED_RUNS and task_log.isEnabledFor(INFO):
-            task_log.info("Submitting task run %r to task runner...", run.name)
-        if refusal is not None:
-            self._end(attempt, *_crash(f"task run {run.name!r}: {refusal}", refusal))
-        elif not self._parallel:
-            self._see_through(attempt)
-        elif ready:
-            self._release((attempt,))
-        for other in foreign:
-            if not other._when_final(partial(self._upstream_done, attempt)):  # noqa: SLF001
-                self._upstream_done(attempt)
-        return future
+        return attempt
 
     def _add_program(self, task: Task[..., Any]) -> tuple[Program, Series]:
         series = self._series.setdefault((task.name, task.key), Series())
         if task.options.resources and not self.runner.capabilities.knows_resources:
             task_log.warning(
-                "Task %r asks for resources, which task runner `%s` does not know: they are ignored",
+                "Task %r asks for resources, which task runner `%s` does not know and ignores",
                 task.name,
                 type(self.runner).__name__,
             )
-        return self._programs.setdefault(task, (Program(task), series))
+        return self._programs.setdefault(task, (Program.of(task), series))
 
-    def _wait_for_upstream(self, attempt: Attempt, foreign: list[TaskFuture[Any]]) -> None:
-        """Have the attempt wait for its futures; those of other flow runs are left to the caller."""
-        for future in (*attempt.upstream, *attempt.awaited):
-            if future._owner is not self:  # noqa: SLF001  # the engine makes the futures
-                foreign.append(future)
-                attempt.waiting += 1
-            elif not future._final:  # noqa: SLF001
-                attempt.waiting += 1
-                if future._dependents is None:  # noqa: SLF001
-                    future._dependents = []  # noqa: SLF001
-                future._dependents.append(attempt)  # noqa: SLF001
-
-    def _upstream_done(self, attempt: Attempt) -> None:
-        with self.lock:
-            attempt.waiting -= 1
-            ready = not attempt.waiting
-        if ready:
-            self._release((attempt,))
+    def _has_all(self, attempt: Attempt) -> bool:
+        """Have the attempt wait for its futures; return whether there is nothing to wait for."""
+        awaited = (*attempt.upstream, *attempt.awaited)
+        attempt.waiting = len(awaited) + 1  # one more than can end, until all are counted
+        final = 1
+        for future in awaited:
+            with future._lock:
+                if future._final:
+                    final += 1
+                elif future._dependents is None:
+                    future._dependents = [attempt]
+                else:
+                    future._dependents.append(attempt)
+        return attempt.passes(final)
 
     # To the runner
 
     def _release(self, ready: Sequence[Attempt]) -> None:
-        """Launch attempts whose upstream is final, or skip them, and so on with what waits for those.
+        """Launch attempts whose upstream is final, or skip them, and so on with their dependents.
 
         From a work list, never by recursion: a runner may report inside ``submit``.
         """
@@ -308,13 +315,18 @@ class Engine:
                     if call := self._prepare(attempt):
                         calls.append((call, attempt))
                 if len(calls) == 1:
-                    self._submit(*calls[0])
+                    self._send(*calls[0])
                 elif calls:
                     self.runner.submit_many(calls)
         finally:
             self._releasing.work = None
 
-    def _submit(self, call: TaskCall, report: Report) -> None:
+    def _launch(self, attempt: Attempt) -> None:
+        """Launch an attempt that has no upstream and that nothing can wait for yet."""
+        if call := self._prepare(attempt):
+            self._send(call, attempt)
+
+    def _send(self, call: TaskCall, report: Report) -> None:
         try:
             self.runner.submit(call, report)
         except Exception as error:  # noqa: BLE001  # a runner may refuse with anything
@@ -332,7 +344,9 @@ class Engine:
             try:
                 values = tuple(map(self._value_for_call, attempt.upstream))
             except Exception as error:  # noqa: BLE001  # fetching or pickling failed, each in its way
-                message = f"a value that task run {attempt.future.name!r} needs cannot be had: {error}"
+                message = (
+                    f"a value that task run {attempt.future.name!r} needs cannot be had: {error}"
+                )
                 self._end(attempt, *_crash(message, error))
                 return None
         attempt.call = TaskCall(
@@ -342,7 +356,7 @@ class Engine:
             attempt.number,
             attempt.arguments,
             values,
-            attempt.context,
+            attempt.call_context(),
             self._travels,
         )
         return attempt.call
@@ -351,17 +365,19 @@ class Engine:
         """An upstream's value in the form that this runner's calls take."""
         if not self._travels:
             return future.result()
-        content = future._content  # noqa: SLF001  # the engine makes the futures
+        content = future._content
         if isinstance(content, Pickled):
             return content
         if isinstance(content, Reference):
-            if future._owner is self:  # noqa: SLF001
+            if future._owner is self:
                 return content
-            return future._owner.fetch(future)  # noqa: SLF001
+            return future._owner.fetch(future)
         return dump(content)
 
     def _see_through(self, attempt: Attempt) -> None:
-        """Run an attempt and its retries to the end in this thread, where the runner is sequential."""
+        """Run an attempt and its retries to the end, in this thread: the runner is sequential."""
+        for future in (*attempt.upstream, *attempt.awaited):
+            future.wait()  # other flow runs' alone may not be final
         following: Attempt | None = attempt
         while following is not None:
             following.inline = True
@@ -376,18 +392,12 @@ class Engine:
 
     # Back from the runner
 
-    def started(self, attempt: Attempt, where: str | None) -> None:
-        """An attempt's call has begun."""
-        run = attempt.future.task_run
-        with self.lock:
-            if not attempt.over:
-                run.become(RUNNING if attempt.number == 1 else RETRYING)
-                run.started = time.time()
-                run.where = where
-
     def done(self, attempt: Attempt, outcome: Outcome) -> None:
         """An attempt's call has ended: retry it, or make its run final."""
         problem: Problem | None = outcome.problem
+        if problem is None and outcome.state is None:
+            self._end(attempt, COMPLETED, None, outcome)
+            return
         state = COMPLETED if outcome.state is None else outcome.state
         if outcome.state is not None and not state.is_final():
             state = Failed(f"Task returned a state that is not final: {state}")
@@ -410,13 +420,12 @@ class Engine:
         following = attempt.next()
         options = attempt.task.options
         run = attempt.future.task_run
-        with self.lock:
+        with attempt.future._lock:
             if attempt.over:
                 return False
             attempt.over = True
-            run.become(AWAITING_RETRY)
-            run.attempts = attempt.number
-            attempt.future._attempt = following  # noqa: SLF001  # the engine makes the futures
+            run.await_retry()
+            attempt.future._attempt = following
             self._live.add(following)
             self._live.discard(attempt)
         self._log_failure(run, outcome.problem)
@@ -439,7 +448,7 @@ class Engine:
 
     def _skip(self, attempt: Attempt, blocker: TaskFuture[Any]) -> None:
         state = NotReady(blocker.name)
-        cause = blocker._problem  # noqa: SLF001  # the engine makes the futures
+        cause = blocker._problem
         if isinstance(cause, Skip):
             problem = Skip(state.message or "", cause.root, cause.cause)
         else:
@@ -456,25 +465,18 @@ class Engine:
         """Make a run final, unless the attempt is over already; return whether it was not."""
         future = attempt.future
         run = future.task_run
-        ready: list[Attempt] = []
-        with self.lock:
+        with future._lock:
             if attempt.over:
                 return False
             attempt.over = True
-            run.become(state)
-            run.ended = time.time()
-            if outcome is not None:
-                run.attempts = attempt.number
-                run.started = outcome.started
-                run.where = outcome.where or run.where
-            content = outcome.value if outcome is not None and problem is None else None
-            for dependent in future._settle(content, problem):  # noqa: SLF001
-                dependent.waiting -= 1
-                if not dependent.waiting:
-                    ready.append(dependent)
-            self.run.counts[state.type] = self.run.counts.get(state.type, 0) + 1
-            if problem is not None:
-                self._record(run, state, problem)
+            if outcome is None:
+                run.finish(state, None, None)
+                dependents = future._settle(None, problem)
+            else:
+                run.finish(state, outcome.started, outcome.where)
+                dependents = future._settle(outcome.value, problem)
+        if problem is not None:
+            self._record(run, state, problem)
         if problem is not None:
             self._log_failure(run, problem)
             level = ERROR if state.type in _TROUBLE else WARNING
@@ -487,9 +489,9 @@ class Engine:
                 run.task_name,
                 LOGGED_RUNS,
             )
-        future._announce()  # noqa: SLF001
-        if ready:
-            self._release(ready)
+        future._announce()
+        if dependents:
+            self._pass(dependents)
         self._live.discard(attempt)
         if not self._live:
             with self.lock:
@@ -498,17 +500,28 @@ class Engine:
                     self._idle = None
         return True
 
-    def _record(self, run: TaskRun, state: State, problem: Problem) -> None:
-        """Remember that a run did not complete; under the lock."""
-        if isinstance(problem, Skip):
-            if problem.by_cancelling:
-                self.skipped_by_cancelling += 1
-            else:
-                self._candidate(run.index, problem.root.name, problem.cause)
-        elif state.type in _TROUBLE:
-            self.record_failure(run.index, run.name, run.task_name, state, problem)
+    def _pass(self, dependents: list[Attempt]) -> None:
+        """Release those dependents that wait for nothing more; some may be other flow runs'."""
+        ready = [dependent for dependent in dependents if dependent.passes()]
+        if own := [dependent for dependent in ready if dependent.engine is self]:
+            self._release(own)
+        for dependent in ready:
+            if dependent.engine is not self:
+                dependent.engine._release((dependent,))
 
-    def record_failure(
+    def _record(self, run: TaskRun, state: State, problem: Problem) -> None:
+        """Remember that a run did not complete."""
+        with self.lock:
+            self.run.count(state)
+            if isinstance(problem, Skip):
+                if problem.by_cancelling:
+                    self.skipped_by_cancelling += 1
+                else:
+                    self._candidate(run.index, problem.root.name, problem.cause)
+            elif state.type in _TROUBLE:
+                self._record_failure(run.index, run.name, run.task_name, state, problem)
+
+    def _record_failure(
         self, index: int, name: str, kind: str, state: State, problem: Problem | BaseException
     ) -> None:
         """Remember a failure of a task run or a subflow run; under the lock."""
@@ -529,8 +542,8 @@ class Engine:
 
     def cancel(self, future: TaskFuture[Any]) -> bool:
         """End a run as cancelled; see `TaskFuture.cancel`."""
-        while not future._final:  # noqa: SLF001  # the engine makes the futures
-            attempt: Attempt | None = future._attempt  # noqa: SLF001
+        while not future._final:
+            attempt: Attempt | None = future._attempt
             if attempt is None:
                 break
             state = Cancelled()
@@ -543,7 +556,7 @@ class Engine:
     def _cancel_call(self, call: TaskCall) -> None:
         try:
             self.runner.cancel(call)
-        except Exception:
+        except Exception:  # noqa: BLE001  # a runner may raise anything; the run is cancelled
             task_log.exception("The task runner could not cancel the call of %r", call.name)
 
     def fetch(self, future: TaskFuture[Any]) -> Pickled:
@@ -551,9 +564,9 @@ class Engine:
         if self._stopped:
             raise ResultGoneError(
                 f"the value of task run {future.name!r} went away with its task runner: return the "
-                f"future from the flow, or ask for its result before flow run {self.run.name!r} ends"
+                f"future from flow run {self.run.name!r}, or ask for its result before that ends"
             )
-        return self.runner.fetch([future._content])[0]  # noqa: SLF001
+        return self.runner.fetch([future._content])[0]
 
     def call_back(self, fn: Callable[[], None]) -> None:
         """Run a user's callback on the thread for them."""
@@ -573,7 +586,7 @@ class Engine:
             idle.acquire()
 
     def cancel_waiting(self) -> list[str]:
-        """Cancel what has not begun to run, take nothing new; return the names of what still runs."""
+        """Take nothing new, cancel what has not begun; return the names of what still runs."""
         with self.lock:
             self._closed = True
             attempts = list(self._live)
@@ -596,8 +609,8 @@ class Engine:
     def begin_subflow(self, run: FlowRun[Any]) -> int:
         """Enter a run of a flow that this flow's body calls; return its index."""
         with self.lock:
-            index = self.submitted
-            self.submitted = index + 1
+            index = self.run.submitted
+            self.run.submitted = index + 1
             self.run.subflow_runs.append(run)
         return index
 
@@ -605,9 +618,9 @@ class Engine:
         """Count how a subflow run ended."""
         state = run.state
         with self.lock:
-            self.run.counts[state.type] = self.run.counts.get(state.type, 0) + 1
+            self.run.count(state)
             if state.type in _TROUBLE and error is not None:
-                self.record_failure(index, run.name, run.flow_name, state, error)
+                self._record_failure(index, run.name, run.flow_name, state, error)
 
     def stop(self) -> None:
         """Stop the runner, end what it left, and the engine's own threads."""
@@ -615,7 +628,7 @@ class Engine:
             self._closed = True
         try:
             self.runner.stop()
-        except Exception:
+        except Exception:  # noqa: BLE001  # a runner may raise anything; it changes no state
             task_log.exception("Task runner `%s` failed to stop", type(self.runner).__name__)
         with self.lock:
             self._stopped = True
@@ -632,5 +645,3 @@ _TROUBLE: Final = frozenset({StateType.FAILED, StateType.CRASHED})
 
 def _crash(message: str, cause: BaseException | None) -> tuple[State, Problem]:
     return Crashed(message), Crash(message, cause)
-
-
