@@ -15,7 +15,7 @@ from contextlib import suppress
 from itertools import chain
 from types import BuiltinFunctionType, FunctionType, MemberDescriptorType, ModuleType, NoneType
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 import attrs
 
@@ -85,7 +85,10 @@ def extract_arguments(
 ) -> tuple[list[Any], Template | None]:
     """Return what `extract` returns for `(args, kwargs)`, sooner if the arguments are simple."""
     parts = [*args, *kwargs.values()]
-    if _LEAVES.issuperset(map(type, parts)):
+    for part in parts:
+        if type(part) not in _LEAVES:
+            break
+    else:
         return [], None
     found: list[Any] = []
     slots: dict[int, int] = {}
@@ -114,13 +117,13 @@ class _Kind(NamedTuple):
     slots: tuple[str, ...]
 
 
-_kinds: WeakKeyDictionary[type, _Kind] = WeakKeyDictionary()
+_kinds: dict[ref[type], _Kind] = {}  # half as slow as a WeakKeyDictionary
 
 
 def _kind_of(cls: type) -> _Kind:
-    kind = _kinds.get(cls)
+    kind = _kinds.get(ref(cls))
     if kind is None:
-        kind = _kinds[cls] = _classify(cls)
+        kind = _kinds[ref(cls, _kinds.__delitem__)] = _classify(cls)
     return kind
 
 
@@ -145,10 +148,12 @@ def _classify(cls: type) -> _Kind:
 def _read(value: Any) -> tuple[list[Any], int, tuple[str, ...]]:
     """Return a container's items and its attributes' values, how many are items, and the names."""
     base, has_dict, slots = _kind_of(type(value))
+    if base is None:
+        return [], 0, ()
     if base in _HASHING[1:]:
         items = [*chain.from_iterable(base.items(value))]
     else:
-        items = [] if base in {None, object} else [*base.__iter__(value)]
+        items = [] if base is object else [*base.__iter__(value)]
     if not has_dict and not slots:
         return items, len(items), ()
     attributes = {**object.__getattribute__(value, "__dict__")} if has_dict else {}
@@ -162,22 +167,20 @@ def _read(value: Any) -> tuple[list[Any], int, tuple[str, ...]]:
 
 @attrs.define(eq=False)
 class _Node:
-    """A container in which something may be found.
-
-    Nodes know each other by number: a reference cycle would keep the user's values alive.
-    """
+    """A container in which something may be found."""
 
     cls: type
+    base: Any
     parts: list[Any] | slice
     size: int
     names: tuple[str, ...]
     searched: set[type]
     remaining: Iterator[tuple[int, Any]]
     holes: list[tuple[int, int]] = attrs.Factory(list)  # place, slot
-    children: list[tuple[int, int]] = attrs.Factory(list)  # place, number
-    parents: list[int] = attrs.Factory(list)
+    children: list[tuple[int, "_Node"]] = attrs.Factory(list)  # place, node
     register: int = -1
-    is_settled: bool = False
+    is_dirty: bool = False  # a found object is below it
+    is_cyclic: bool = True  # it is on a cycle or above one, or this is not known yet
 
 
 class _Search:
@@ -187,118 +190,102 @@ class _Search:
         self.found: list[Any] = []
         self._wanted = wanted
         self._slots: dict[int, int] = {}  # by identity
-        self._nodes: list[_Node] = []
-        self._numbers: dict[int, int] = {}  # by identity; -1: nothing to search there
-        self._postorder: list[int] = []
+        self._seen: dict[int, _Node | None] = {}  # by identity
+        self._postorder: list[_Node] = []
         self._steps: list[_Step] = []
 
     def walk(self, value: Any) -> None:
-        path = [0] if self._enter(value) == 0 else []
+        root = self._enter(value)
+        path = [root] if root else []
         while path:
-            node = self._nodes[path[-1]]
+            node = path[-1]
             for place, part in node.remaining:
-                if type(part) not in node.searched:
-                    continue
                 if type(part) in self._wanted:
                     slot = self._slots.setdefault(id(part), len(self.found))
                     if slot == len(self.found):
                         self.found.append(part)
                     node.holes.append((place, slot))
-                    continue
-                known = self._numbers.get(id(part))
-                number = self._enter(part) if known is None else known
-                if number >= 0:
-                    node.children.append((place, number))
-                    self._nodes[number].parents.append(path[-1])
-                    if known is None:
-                        path.append(number)
+                elif type(part) in node.searched:
+                    is_new = id(part) not in self._seen
+                    child = self._enter(part) if is_new else self._seen[id(part)]
+                    if child:
+                        node.children.append((place, child))
+                    if child and is_new:
+                        path.append(child)
                         break
             else:
                 self._postorder.append(path.pop())
 
-    def _enter(self, value: Any) -> int:
+    def _enter(self, value: Any) -> _Node | None:
+        """Return a new node for the container, or None if nothing can be found in it."""
         parts, size, names = _read(value)
         types = {*map(type, parts)}
         searched = {t for t in types - _LEAVES if t in self._wanted or _kind_of(t).base}
-        self._numbers[id(value)] = number = len(self._nodes) if searched else -1
-        if searched:
-            node = _Node(type(value), parts, size, names, searched, enumerate(parts))
-            self._nodes.append(node)
-            if types <= self._wanted:
-                self._take_all(node, parts)
-        return number
-
-    def _take_all(self, node: _Node, parts: list[Any]) -> None:
-        """Give slots to parts that all are wanted, without a loop in Python if all are new."""
-        first = len(self.found)
-        slots = dict(zip(map(id, parts), range(first, first + len(parts)), strict=True))
-        if len(slots) == len(parts) and slots.keys().isdisjoint(self._slots):
-            self._slots.update(slots)
-            self.found += parts
-            node.parts = slice(first, len(self.found))
-            node.remaining = iter(())
+        self._seen[id(value)] = None
+        if not searched:
+            return None
+        cls = type(value)
+        base = _kind_of(cls).base
+        node = _Node(cls, base, parts, size, names, searched, enumerate(parts))
+        self._seen[id(value)] = node
+        if types <= self._wanted:  # perhaps very many: give them slots without a loop in Python
+            run = slice(len(self.found), len(self.found) + len(parts))
+            slots = dict(zip(map(id, parts), range(run.start, run.stop), strict=True))
+            if len(slots) == len(parts) and slots.keys().isdisjoint(self._slots):
+                self._slots.update(slots)
+                self.found += parts
+                node.parts = run
+                node.remaining = iter(())
+        return node
 
     def template(self) -> Template:
         """Write one step for each node, after those below it, and two for some on a cycle.
 
-        What is hashed must be complete: in a cycle, sets and dicts are filled when all else is.
+        What is hashed must be complete: cycles, and what is above them, wait for all else, and the
+        sets and dicts among them wait for the rest.
         """
-        late = []
-        for node in self._dirty():
-            node.is_settled = all(child.is_settled for child in self._below(node))
-            if node.is_settled or _kind_of(node.cls).base not in _HASHING:
-                self._complete(node)
-            else:
-                late.append(node)
-        for node in late:
-            self._complete(node)
-        return Template(len(self.found), self._steps, self._nodes[0].register)
+        for node in sorted(self._dirty(), key=lambda x: x.is_cyclic and 1 + (x.base in _HASHING)):
+            self._begin([child for _, child in node.children])
+            if node.register < 0 or node.names or node.base not in _IMMUTABLE:
+                self._write(node, node.size, node.names)
+        return Template(len(self.found), self._steps, self._postorder[-1].register)
 
     def _dirty(self) -> list[_Node]:
         """Return the nodes with a found object below them, in postorder, and cut holes in them."""
-        dirty: set[int] = set()
-        pending = [n for n, x in enumerate(self._nodes) if x.holes or type(x.parts) is slice]
-        while pending:
-            number = pending.pop()
-            if number not in dirty:
-                dirty.add(number)
-                pending += self._nodes[number].parents
-        nodes = [self._nodes[number] for number in self._postorder if number in dirty]
-        for node in nodes:
-            node.children = [child for child in node.children if child[1] in dirty]
+        parents: dict[_Node, list[_Node]] = {node: [] for node in self._postorder}
+        for node in self._postorder:
+            for _, child in node.children:
+                parents[child].append(node)
+        pending = [x for x in self._postorder if x.holes or type(x.parts) is slice]
+        for node in pending:  # and what is added on the way
+            if not node.is_dirty:
+                node.is_dirty = True
+                pending += parents[node]
+        dirty = [node for node in self._postorder if node.is_dirty]
+        for node in dirty:
+            node.children = [(place, child) for place, child in node.children if child.is_dirty]
+            node.is_cyclic = any(child.is_cyclic for _, child in node.children)
             if type(node.parts) is list:
-                for place, _ in chain(node.holes, node.children):
+                for place, _ in (*node.holes, *node.children):
                     node.parts[place] = None
-        return nodes
+        return dirty
 
-    def _below(self, node: _Node) -> list[_Node]:
-        return [self._nodes[child] for _, child in node.children]
-
-    def _complete(self, node: _Node) -> None:
-        """Make or complete a node's object; begin those below it that a cycle has not made yet."""
-        pending = self._below(node)
+    def _begin(self, pending: list[_Node]) -> None:
+        """Make what is not made yet, with as little in it as can be: it is part of a cycle."""
         while pending:
-            begun = pending[-1]
-            base = _kind_of(begun.cls).base
-            size = begun.size if base in _IMMUTABLE else 0
-            missing = [self._nodes[child] for place, child in begun.children if place < size]
-            missing = [item for item in missing if item.register < 0]
-            if begun.register < 0 and missing:
+            node = pending[-1]
+            size = node.size if node.base in _IMMUTABLE else 0
+            items = [child for place, child in node.children if place < size]
+            missing = [item for item in items if item.register < 0]
+            if node.register < 0 and missing:
                 pending += missing
             elif pending.pop().register < 0:
-                self._write(begun, size, begun.names if base is object else ())
-        if node.register < 0 or node.names or _kind_of(node.cls).base not in _IMMUTABLE:
-            self._write(node, node.size, node.names)
+                self._write(node, size, node.names if node.base is object else ())
 
     def _write(self, node: _Node, size: int, names: tuple[str, ...]) -> None:
-        holes = [(place, self._nodes[child].register) for place, child in node.children]
-        holes = node.holes + [hole for hole in holes if hole[1] >= 0]
-        parts, holes = (node.parts, holes) if size or names else ([], [])
-        if node.register < 0 and node.cls in _BUILDERS:
-            self._steps.append((parts, holes, _BUILDERS[node.cls], (), -1))
-        else:
-            options = (node.cls, size, names)
-            self._steps.append((parts, holes, _make_object, options, node.register))
+        made = [(place, child.register) for place, child in node.children if child.register >= 0]
+        parts, holes = (node.parts, node.holes + made) if size or names else ([], [])
+        self._steps.append((parts, holes, _make_object, (node.cls, size, names), node.register))
         if node.register < 0:
             node.register = len(self.found) + len(self._steps) - 1
 
@@ -307,10 +294,6 @@ def _make_arguments(
     parts: list[Any], size: int, names: tuple[str, ...]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return tuple(parts[:size]), dict(zip(names, parts[size:], strict=True))
-
-
-def _make_dict(parts: list[Any]) -> dict[Any, Any]:
-    return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
 def _make_object(
@@ -335,9 +318,3 @@ def _make_object(
         else:
             namespace[name] = value
     return made
-
-
-_BUILDERS: dict[type, Callable[[list[Any]], Any]] = {
-    **{cls: cls for cls in (list, tuple, set, frozenset)},
-    dict: _make_dict,
-}

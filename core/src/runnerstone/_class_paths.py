@@ -29,7 +29,11 @@ def find_at(path: str) -> Any:
     try:
         return attrgetter(name)(module)
     except AttributeError:
-        there = [name for name, value in vars(module).items() if _is_task_runner_class(value) and value is not TaskRunner]
+        there = [
+            name
+            for name, value in vars(module).items()
+            if _is_task_runner_class(value) and value is not TaskRunner
+        ]
         listing = f"its task runners: {', '.join(there) or 'none'}"
         raise TaskRunnerImportError(
             f"{path!r} cannot be imported: module {module_name!r} has no {name!r}"

@@ -1,7 +1,6 @@
 """Where the running code stands: the innermost run, and the place it runs in."""
 
 import os
-import socket
 import threading
 from contextvars import ContextVar
 from typing import Any, Final
@@ -11,11 +10,19 @@ from typing import Any, Final
 current_run: Final[ContextVar[Any]] = ContextVar("runnerstone_current_run", default=None)
 
 
+def _host() -> str:
+    if hasattr(os, "uname"):
+        return os.uname().nodename
+    import socket  # where there is no uname; it is slow to load
+
+    return socket.gethostname()
+
+
 class _Place(threading.local):
     """The calling thread's place, made once a thread."""
 
     def __init__(self) -> None:
-        self.text = f"{socket.gethostname()}:{os.getpid()}/{threading.current_thread().name}"
+        self.text = f"{_host()}:{os.getpid()}/{threading.current_thread().name}"
 
 
 _place = _Place()

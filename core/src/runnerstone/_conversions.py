@@ -76,7 +76,7 @@ def written(annotation: Any) -> str:
 
 def _expected(annotation: Any) -> str:
     text = written(annotation)
-    if _is_enum(annotation):
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
         return f"{text} ({', '.join(annotation.__members__)})"
     origin = _origin(annotation)
     return f"{text}, in JSON," if origin in _ARRAYS or origin is dict else text
@@ -109,11 +109,8 @@ def _converter() -> "cattrs.Converter":
     import cattrs  # heavy, and needed only where text becomes a value
 
     converter = cattrs.Converter(detailed_validation=False, forbid_extra_keys=True)
-    for kind, make in _FROM_TEXT.items():
-        converter.register_structure_hook(kind, functools.partial(_from_text, make=make))
-    for kind, hook in _STRICT.items():
-        converter.register_structure_hook(kind, hook)
-    converter.register_structure_hook_func(_is_enum, _to_enum)
+    for kind, hook in _SCALARS.items():
+        converter.register_structure_hook(kind, functools.partial(_to_scalar, hook))
     converter.register_structure_hook_func(
         lambda kind: _origin(kind) in _ARRAYS,
         functools.partial(_to_array, converter),
@@ -125,41 +122,9 @@ def _converter() -> "cattrs.Converter":
     return converter
 
 
-def _from_text(value: Any, _kind: Any, *, make: Callable[[str], Any]) -> Any:
-    return make(value) if isinstance(value, str) else _refuse(value)
-
-
-def _to_bool(value: Any, _kind: Any) -> bool:
-    if isinstance(value, str) and value.casefold() in _TRUE | _FALSE:
-        return value.casefold() in _TRUE
-    return bool(value) if value in (0, 1) else _refuse(value)
-
-
-def _to_int(value: Any, _kind: Any) -> int:
-    return int(value) if type(value) in {int, str} else _refuse(value)
-
-
-def _to_float(value: Any, _kind: Any) -> float:
-    return float(value) if type(value) in {int, float, str} else _refuse(value)
-
-
-_FROM_TEXT: Final[dict[type, Callable[[str], Any]]] = {
-    bytes: str.encode,
-    date: date.fromisoformat,
-    datetime: datetime.fromisoformat,
-    Path: Path,
-    str: str,
-    time: time.fromisoformat,
-}
-_STRICT: Final[dict[type, Callable[[Any, Any], Any]]] = {
-    bool: _to_bool,
-    float: _to_float,
-    int: _to_int,
-}
-
-
-def _is_enum(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Enum)
+def _to_scalar(hook: Callable[[Any, Any], Any], value: Any, kind: Any) -> Any:
+    """Convert by a hook for `kind` or a base of it, which for some enums is `str` or `int`."""
+    return _to_enum(value, kind) if issubclass(kind, Enum) else hook(value, kind)
 
 
 def _to_enum(value: Any, kind: type[Enum]) -> Enum:
@@ -167,6 +132,38 @@ def _to_enum(value: Any, kind: type[Enum]) -> Enum:
         return kind(value)
     except ValueError:
         return kind[value]
+
+
+def _to_bool(value: Any, _kind: type[bool]) -> bool:
+    if isinstance(value, str) and value.casefold() in _TRUE | _FALSE:
+        return value.casefold() in _TRUE
+    return bool(value) if value in (0, 1) else _refuse(value)
+
+
+def _to_int(value: Any, kind: type[int]) -> int:
+    return kind(value) if type(value) in {int, str} else _refuse(value)
+
+
+def _to_float(value: Any, kind: type[float]) -> float:
+    return kind(value) if type(value) in {int, float, str} else _refuse(value)
+
+
+def _to_text(value: Any, kind: type[str] | type[Path]) -> str | Path:
+    return kind(value) if isinstance(value, str) else _refuse(value)
+
+
+_SCALARS: Final[dict[type, Callable[[Any, Any], Any]]] = {
+    bool: _to_bool,
+    bytes: lambda value, kind: kind(value, "utf-8"),
+    date: lambda value, kind: kind.fromisoformat(value),
+    datetime: lambda value, kind: kind.fromisoformat(value),
+    Enum: _to_enum,
+    float: _to_float,
+    int: _to_int,
+    Path: _to_text,
+    str: _to_text,
+    time: lambda value, kind: kind.fromisoformat(value),
+}
 
 
 def _to_array(converter: "cattrs.Converter", value: Any, kind: Any) -> Any:

@@ -77,8 +77,8 @@ def distribution_version(distribution: str) -> str:
 def _origin(distribution: Any) -> tuple[str, str]:
     """Name and version of an entry point's distribution, even of one that lost its metadata."""
     try:
-        name, version = distribution.name, distribution.version
-    except (AttributeError, KeyError, OSError):
+        name, version = map(distribution.metadata.get, ("Name", "Version"))
+    except (AttributeError, OSError):
         name = version = None
     return normal_distribution_name(name or "unnamed"), version or UNKNOWN_VERSION
 
@@ -126,8 +126,11 @@ class Plugins:
     def _register(self, module: Any, entry: Entry) -> None:
         if self._manager.is_registered(module):
             return
+        name = f"{entry.distribution}:{entry.value}"
+        if self._manager.has_plugin(name):  # from before the module was imported anew
+            self._manager.unregister(name=name)
         try:
-            self._manager.register(module, f"{entry.distribution}:{entry.value}")
+            self._manager.register(module, name)
             self._manager.check_pending()  # this plugin's: no other stays with any pending
         except Exception as error:
             if self._manager.is_registered(module):  # pluggy up to 1.6 leaves it half-registered

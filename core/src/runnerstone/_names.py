@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 
 def normal_runner_name(name: str) -> str:
@@ -17,6 +16,8 @@ def normal_distribution_name(name: str) -> str:
 
 def suggestion(name: str, known: Iterable[str], listing: str) -> str:
     """The end of a message about a name that is not known: what resembles it, then the listing."""
+    from difflib import get_close_matches  # slow to load, and needed by refusals only
+
     nearest = get_close_matches(name, sorted(set(known)), n=3)
     return (
         f"; did you mean {' or '.join(map(repr, nearest))}? {listing}"

@@ -4,8 +4,9 @@ import inspect
 import pickle
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from types import FunctionType
-from typing import Any
+from typing import Any, SupportsIndex
 
 import attrs
 
@@ -47,8 +48,10 @@ class Pickled:
         """The value; whatever unpickling raises, it raises."""
         return pickle.loads(self.head, buffers=self.buffers)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self.head, *map(pickle.PickleBuffer, self.buffers))
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        # Protocols before 5 know no buffers; the standard library's process pools use one.
+        part = pickle.PickleBuffer if int(protocol) >= PROTOCOL else bytes
+        return _rebuild, (self.head, *map(part, self.buffers))
 
     def __repr__(self) -> str:
         return f"<Pickled value of {self.nbytes} bytes>"
@@ -111,7 +114,7 @@ def dump_arguments(
         for name, value in parts().items():
             if culprit := find_unpicklable(value, f"argument {name!r}", slots):
                 raise UnpicklableError(culprit) from error
-        raise UnpicklableError(f"its arguments cannot be pickled: {error!r}") from error
+        raise UnpicklableError(f"its arguments cannot be pickled: {safe_repr(error)}") from error
 
 
 def find_unpicklable(value: Any, path: str, slots: frozenset[type] = frozenset()) -> str | None:
@@ -148,14 +151,28 @@ def _refusal(value: Any, slots: frozenset[type]) -> str | None:
 def _parts(value: Any) -> list[tuple[str, Any]]:
     """The parts of a value, each after the text that leads from the value to it."""
     if isinstance(value, Mapping):
-        return [(f"[{key!r}]", part) for key, part in value.items()]
+        return [(f"[{safe_repr(key)}]", part) for key, part in value.items()]
     if isinstance(value, (list, tuple)):
         return [(f"[{index}]", part) for index, part in enumerate(value)]
     if isinstance(value, (set, frozenset)):
-        return [(f" (its element {part!r})", part) for part in value]
-    parts = [(f".{name}", part) for name, part in getattr(value, "__dict__", {}).items()]
+        return [(f" (its element {safe_repr(part)})", part) for part in value]
+    attributes = {**getattr(value, "__dict__", {})}
+    for cls in type(value).__mro__:
+        for name in vars(cls).get("__slots__", ()):
+            if hasattr(value, name) and name != "__weakref__":
+                attributes[name] = getattr(value, name)
+    parts = [(f".{name}", part) for name, part in attributes.items()]
     if isinstance(value, FunctionType):
-        variables = inspect.getclosurevars(value)
-        used = {**variables.globals, **variables.nonlocals}
-        parts += [(f" (its variable {name!r})", part) for name, part in used.items()]
+        with suppress(ValueError):  # a variable of it may not be assigned yet
+            variables = inspect.getclosurevars(value)
+            used = {**variables.globals, **variables.nonlocals}
+            parts += [(f" (its variable {name!r})", part) for name, part in used.items()]
     return parts
+
+
+def safe_repr(value: object) -> str:
+    """The `repr`, or what can be said where the user's ``__repr__`` raises."""
+    try:
+        return repr(value)
+    except Exception as error:  # noqa: BLE001  # the user's __repr__ may raise anything
+        return f"<{type(value).__qualname__} whose repr raised {type(error).__qualname__}>"

@@ -19,7 +19,6 @@ from runnerstone._discovery import (
     installed_entries,
 )
 from runnerstone._names import normal_distribution_name, normal_runner_name, suggestion
-from runnerstone._settings import new_task_runner, with_settings
 from runnerstone.contracts import TaskRunner, TaskRunnerSpec, check_task_runner_class
 from runnerstone.errors import (
     AmbiguousTaskRunnerError,
@@ -75,6 +74,8 @@ class Registry:
 
     def resolve(self, choice: object, settings: Mapping[str, str]) -> TaskRunner:
         """See `resolve_task_runner`."""
+        from runnerstone._settings import new_task_runner, with_settings  # slow to load
+
         if isinstance(choice, TaskRunner):
             check_task_runner_class(type(choice))
             return with_settings(choice, settings) if settings else choice

@@ -18,7 +18,8 @@ class SequentialTaskRunner(TaskRunner):
 
     capabilities = Capabilities(parallel=False, shares_memory=True)
 
-    _loop: "LoopThread | None" = None
+    def start(self) -> None:
+        self._loop: LoopThread | None = None
 
     def submit(self, call: TaskCall, report: Report) -> None:
         report.started()

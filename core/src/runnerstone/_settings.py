@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, get_type_hints
 
 import attrs
 
-from runnerstone._conversions import convert, written
 from runnerstone._names import suggestion
 from runnerstone.errors import FlowParameterError, RunnerstoneError, TaskRunnerSettingError
 
@@ -36,6 +35,8 @@ class _Input:
     scope: Mapping[str, Any]
 
     def __str__(self) -> str:
+        from runnerstone._conversions import written  # slow to load
+
         annotated = self.annotation is not inspect.Parameter.empty
         text = f"{self.name}: {written(self.annotation)}" if annotated else self.name
         if self.default is attrs.NOTHING:
@@ -45,6 +46,8 @@ class _Input:
 
     def convert(self, text: str) -> Any:
         """Raises ValueError with what is expected."""
+        from runnerstone._conversions import convert, written  # slow to load
+
         holder = SimpleNamespace(__annotations__={"it": self.annotation})
         try:
             annotation = get_type_hints(holder, dict(self.scope))["it"]

@@ -1,10 +1,9 @@
 """What travels to a worker and back: a call, and the outcome that it ends in."""
 
-import hashlib
 import threading
 import time
-import traceback
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
+from contextlib import suppress
 from contextvars import Context, copy_context
 from typing import Any, Final, Protocol
 
@@ -12,7 +11,7 @@ import attrs
 
 from runnerstone._arguments import Template
 from runnerstone._context import current_run, where
-from runnerstone._pickles import Pickled, dump
+from runnerstone._pickles import Pickled, dump, safe_repr
 from runnerstone.errors import TaskCrashedError, TaskFailedError
 from runnerstone.states import State, StateType
 
@@ -57,12 +56,15 @@ class Failure:
                 exception itself is kept, and its frames let go of their local variables.
         """
         kind = type(error)
+        import traceback  # slow to load, and needed only by failures
+
         type_name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
-        text = _safe_repr(error)
+        text = safe_repr(error)
         if travels:
             formatted = "".join(traceback.format_exception(error))
             return cls(type_name, text, formatted, _pickle_exception(error))
-        traceback.clear_frames(error.__traceback__)
+        for one in _with_origins(error):
+            traceback.clear_frames(one.__traceback__)
         return cls(type_name, text, "", error, error.__traceback__)
 
     @property
@@ -76,13 +78,14 @@ class Failure:
         The user's own where it can be had. `TaskFailedError` where it cannot, and instead of
         exceptions that are no `Exception`: a task's `SystemExit` shall not end the driver.
         """
-        raised: BaseException | None
+        raised: BaseException | None = None
         if isinstance(self._raised, bytes):
-            raised = Pickled(self._raised).load()
-            if self.traceback and raised is not None:
-                raised.__cause__ = _WorkerTraceback(self.traceback)
-        else:
-            raised = self._raised and self._raised.with_traceback(self._raised_at)
+            with suppress(Exception):  # what does not load here, its text tells
+                raised = Pickled(self._raised).load()
+        elif self._raised is not None:
+            raised = self._raised.with_traceback(self._raised_at)
+        if raised is not None and self.traceback:
+            raised.__cause__ = _WorkerTraceback(self.traceback)
         if isinstance(raised, Exception):
             return raised
         failed = TaskFailedError(f"the task raised {self.text}")
@@ -178,7 +181,7 @@ class Program:
         self._packed = packed
         self._task: Runnable | None = None
         self._fn: Any = None
-        self._lock = threading.Lock()  # guards the pickling
+        self._lock = threading.Lock()  # guards the pickling and the unpickling
 
     @classmethod
     def of(cls, task: Runnable) -> "Program":
@@ -201,6 +204,8 @@ class Program:
     def _pack(self) -> tuple[bytes, bytes]:
         with self._lock:
             if self._packed is None:
+                import hashlib  # slow to load, and needed only where calls travel
+
                 payload = dump(self._task, in_band=True).head
                 self._packed = hashlib.blake2b(payload, digest_size=16).digest(), payload
             return self._packed
@@ -208,7 +213,10 @@ class Program:
     def function(self) -> Any:
         """The user's function; in a worker, unpickled when first asked for."""
         if self._fn is None:
-            self._fn = Pickled(self.payload).load().fn
+            payload = self.payload
+            with self._lock:
+                if self._fn is None:
+                    self._fn = Pickled(payload).load().fn
         return self._fn
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -355,7 +363,7 @@ class TaskCall:
                 value.load() if type(value) is Pickled else value for value in upstream
             )
         except Exception as error:
-            raise _NotLoadedError(_safe_repr(error)) from error
+            raise _NotLoadedError(safe_repr(error)) from error
         args, kwargs = arguments.fill(upstream) if type(arguments) is Template else arguments
         return function, args, kwargs
 
@@ -381,7 +389,7 @@ class TaskCall:
                 value, state = None, None
                 problem = Crash(
                     f"the value that task run {self.name!r} returned cannot be pickled: "
-                    f"{_safe_repr(refusal)}"
+                    f"{safe_repr(refusal)}"
                 )
         return Outcome(value, problem, state=state, started=started, ended=ended, where=where())
 
@@ -419,11 +427,19 @@ def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
         return pool.submit(copy_context().run, asyncio.run, coroutine).result()
 
 
-def _safe_repr(value: object) -> str:
-    try:
-        return repr(value)
-    except Exception as error:  # noqa: BLE001  # the user's __repr__ may raise anything
-        return f"<{type(value).__qualname__} whose repr raised {type(error).__qualname__}>"
+def _with_origins(error: BaseException) -> Iterator[BaseException]:
+    """The exception, and all that it came from or that it groups, each once."""
+    seen: set[int] = set()
+    rest: list[BaseException | None] = [error]
+    while rest:
+        one = rest.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        rest += [one.__cause__, one.__context__]
+        if isinstance(one, BaseExceptionGroup):
+            rest += one.exceptions
 
 
 def _pickle_exception(error: BaseException) -> bytes | None:

@@ -4,6 +4,7 @@ Exit codes: 0 if the flow completed; 1 if it failed or was cancelled, or its fil
 the traceback; 2 if the command was not used right, without one; 130 after Ctrl-C.
 """
 
+import select
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -115,7 +116,9 @@ def run(
     settings: Mapping[str, str],
     parameters: Mapping[str, str],
 ) -> None:
-    """Run a flow that a file defines; the file may have several if FLOW names one.
+    """Run a flow that a file defines.
+
+    FLOW names it, and is needed only where the file defines several.
 
     The exit code is 0 if the flow completed, 1 if it failed, 2 if it could not be started as asked,
     and 130 if Ctrl-C ended it.
@@ -134,7 +137,10 @@ def run(
 
 @main.command()
 def runners() -> None:
-    """List the installed task runners: name, distribution and version, summary."""
+    """List the installed task runners.
+
+    One line each: name, distribution and version, summary. Plugins that fail come last, with why.
+    """
     installed = installed_task_runners()
     rows = [
         (found.name, f"{found.distribution} {found.version}", found.spec.summary)
@@ -152,7 +158,7 @@ def runners() -> None:
 
 def _split(target: str) -> tuple[Path, str | None]:
     file, colon, name = target.rpartition(":")
-    if not colon or name.endswith(".py"):  # the colon of a drive
+    if not colon or name.endswith(".py"):  # the colon of a drive or a folder
         return Path(target), None
     return Path(file), name
 
@@ -224,8 +230,17 @@ def _usage_errors() -> Iterator[None]:
 
 
 def _fail(ctx: click.Context, error: BaseException) -> NoReturn:
-    if isinstance(error, BrokenPipeError):
-        sys.stdout.flush()  # raises it again if it is ours: then click ends quietly
+    if isinstance(error, BrokenPipeError) and _reader_left():
+        raise error  # click ends quietly
     sys.excepthook(type(error), error, error.__traceback__)
     sys.stdout.flush()
     ctx.exit(1)
+
+
+def _reader_left() -> bool:
+    """Whether nobody reads our output any more; false where that cannot be told, as on Windows."""
+    if not hasattr(select, "poll"):
+        return False
+    output = select.poll()
+    output.register(sys.stdout)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in output.poll(0))

@@ -11,6 +11,7 @@ from runnerstone._engine import FlowCall, flow_run_steps, run_steps, run_steps_a
 from runnerstone._plugins import resolve_task_runner
 from runnerstone.contracts import TaskRunner
 from runnerstone.runs import FlowRun
+from runnerstone.tasks import is_coroutine_function
 
 __all__ = ["Flow", "FlowKeywords", "FlowOptions", "flow"]
 
@@ -74,12 +75,12 @@ class Flow(Generic[P, R]):
         """
         if not callable(fn):
             raise TypeError(f"a flow is made of a function or another callable, not of {fn!r}")
-        functools.update_wrapper(self, fn)
+        functools.update_wrapper(self, fn, updated=())
         self.fn = fn
         self.options = options
         name = getattr(fn, "__name__", type(fn).__name__)
         self.name = options.name or name.replace("_", "-")
-        self.is_async = inspect.iscoroutinefunction(fn)
+        self.is_async = is_coroutine_function(fn)
         self._signature = inspect.signature(fn)
 
     @property
@@ -130,13 +131,12 @@ class Flow(Generic[P, R]):
             self._signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"flow {self.name!r}: {error}") from None
-        choice = self.options.task_runner
         return FlowCall(
             flow_name=self.name,
             fn=self.fn,
             args=args,
             kwargs=kwargs,
-            runner=resolve_task_runner("concurrent" if choice is None else choice).copy_for_run(),
+            runner=resolve_task_runner(self.options.task_runner).copy_for_run(),
             keep_task_runs=self.options.keep_task_runs,
         )
 

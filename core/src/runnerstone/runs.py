@@ -1,9 +1,9 @@
 """What is recorded of runs, in the driver."""
 
-import secrets
+import os
 import time
 from collections import Counter
-from typing import Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import attrs
 
@@ -17,6 +17,9 @@ from runnerstone.errors import (
     UpstreamNotCompletedError,
 )
 from runnerstone.states import AWAITING_RETRY, PENDING, RETRYING, RUNNING, State, StateType
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 __all__ = ["FlowRun", "TaskRun"]
 
@@ -172,7 +175,7 @@ class FlowRun(Generic[R]):
     """
 
     def __init__(self, name: str, flow_name: str, started: float) -> None:
-        self.id = secrets.token_hex(8)
+        self.id = os.urandom(8).hex()
         self.name = name
         self.flow_name = flow_name
         self.state = PENDING
@@ -186,6 +189,7 @@ class FlowRun(Generic[R]):
         self.further_failures: Counter[tuple[str, str]] = Counter()
         self._value: Any = None
         self._error: BaseException | None = None
+        self._error_at: TracebackType | None = None
 
     @property
     def info(self) -> FlowRunInfo:
@@ -234,7 +238,7 @@ class FlowRun(Generic[R]):
         """
         if self._error is not None:
             try:
-                raise self._error
+                raise self._error.with_traceback(self._error_at)
             finally:
                 self = None  # type: ignore[assignment]  # noqa: PLW0642  # else the traceback holds it in a cycle
         value: R = self._value
@@ -258,6 +262,7 @@ class FlowRun(Generic[R]):
             error = FlowCancelledError(text) if state.is_cancelled() else FlowFailedError(text)
         self._value = value
         self._error = error
+        self._error_at = None if error is None else error.__traceback__
 
     def __repr__(self) -> str:
         return f"<FlowRun {self.name!r} of {self.flow_name!r} {self.state.name}>"

@@ -1,7 +1,6 @@
 """`task`: what users decorate."""
 
 import functools
-import hashlib
 import inspect
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -31,6 +30,12 @@ class TaskKeywords(TypedDict, total=False):
     runner_options: Mapping[str, Mapping[str, Any]]
 
 
+def _label_set(labels: Iterable[str]) -> frozenset[str]:
+    if isinstance(labels, str):
+        raise TypeError(f"tags are several strings, not the one string {labels!r}")
+    return frozenset(labels)
+
+
 @attrs.frozen(kw_only=True)
 class TaskOptions:
     """What a task was declared with.
@@ -47,15 +52,16 @@ class TaskOptions:
     name: str | None = attrs.field(
         default=None, validator=attrs.validators.optional(attrs.validators.instance_of(str))
     )
-    tags: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
+    tags: frozenset[str] = attrs.field(default=frozenset(), converter=_label_set)
     retries: int = attrs.field(
         default=0, validator=[attrs.validators.instance_of(int), attrs.validators.ge(0)]
     )
     retry_delay_seconds: float = attrs.field(
-        default=0.0, converter=float, validator=attrs.validators.ge(0)
+        default=0.0,
+        validator=[attrs.validators.instance_of((int, float)), attrs.validators.ge(0)],
     )
-    resources: Mapping[str, float | str] = attrs.field(factory=dict, converter=dict)
-    runner_options: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict, converter=dict)
+    resources: Mapping[str, float | str] = attrs.field(factory=dict)
+    runner_options: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
 
 
 class Task(Generic[P, R]):
@@ -66,7 +72,6 @@ class Task(Generic[P, R]):
     Attributes:
         fn: The plain function.
         name: What its runs are named after.
-        key: Eight hexadecimal digits that tell tasks of one name apart.
         options: What it was declared with.
         is_async: Whether the function is a coroutine function.
     """
@@ -85,12 +90,11 @@ class Task(Generic[P, R]):
         """
         if not callable(fn):
             raise TypeError(f"a task is made of a function or another callable, not of {fn!r}")
-        functools.update_wrapper(self, fn)
+        functools.update_wrapper(self, fn, updated=())
         self.fn = fn
         self.options = options
         self.name = options.name or str(getattr(fn, "__name__", type(fn).__name__))
-        self.key = task_key(self.name, fn, options.tags)
-        self.is_async = inspect.iscoroutinefunction(fn)
+        self.is_async = is_coroutine_function(fn)
         self._signature = _signature(fn)
         if "wait_for" in self._signature.parameters:
             raise TypeError(
@@ -98,6 +102,11 @@ class Task(Generic[P, R]):
                 "rename it"
             )
         self._arity = _arity(self._signature)
+
+    @functools.cached_property
+    def key(self) -> str:
+        """Eight hexadecimal digits that tell tasks of one name apart."""
+        return task_key(self.name, self.fn, self.options.tags)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """In a flow's body, submit a run and return its `TaskFuture`; elsewhere, call the function.
@@ -138,7 +147,8 @@ class Task(Generic[P, R]):
         Raises:
             NotInFlowError: If this is not a flow's body.
             FlowRunEndedError: If the flow run is over.
-            TypeError: If the arguments do not fit the function.
+            TypeError: If the arguments do not fit the function, or ``wait_for`` has another than
+                futures in it.
         """
         run = current_run.get()
         if run is None or not hasattr(run, "submit"):
@@ -147,7 +157,7 @@ class Task(Generic[P, R]):
                 + ("outside of a flow" if run is None else "inside a task")
                 + f": submit it in a flow's body, or run it right here with {self.name}(...)"
             )
-        return run.submit(self, args, kwargs, tuple(kwargs.pop("wait_for", ())))
+        return run.submit(self, args, kwargs, _futures(kwargs.pop("wait_for", ())))
 
     def with_options(self, **options: Unpack[TaskKeywords]) -> "Task[P, R]":
         """A task of the same function with some options changed."""
@@ -208,10 +218,24 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskKeywords
 
 def task_key(name: str, fn: Any, tags: Iterable[str]) -> str:
     """Eight hexadecimal digits for a task: the formula of Prefect's task runs, early 2022."""
+    import hashlib  # slow to load, and needed only by runs
+
     module = getattr(fn, "__module__", type(fn).__module__)
     qualname = getattr(fn, "__qualname__", type(fn).__qualname__)
     text = f"{name}{module}.{qualname}{sorted(tags)}"
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()[:8]
+
+
+def is_coroutine_function(fn: Callable[..., Any]) -> bool:
+    """Whether calls give coroutines, also of objects whose ``__call__`` is an ``async def``."""
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__)
+
+
+def _futures(wait_for: Any) -> tuple[TaskFuture[Any], ...]:
+    for future in (futures := tuple(wait_for)):
+        if not isinstance(future, TaskFuture):
+            raise TypeError(f"wait_for takes the futures of task runs, not {future!r}")
+    return futures
 
 
 def _signature(fn: Callable[..., Any]) -> inspect.Signature:
@@ -250,7 +274,10 @@ def _travels_by_value(module: str) -> bool:
     if module == "__main__":
         return True
     cloudpickle = sys.modules.get("cloudpickle")
-    return cloudpickle is not None and module in cloudpickle.list_registry_pickle_by_value()
+    if cloudpickle is None:
+        return False
+    names = cloudpickle.list_registry_pickle_by_value()  # a package's stands for all in it
+    return any(f"{module}.".startswith(f"{name}.") for name in names)
 
 
 def _import_task(module: str, qualname: str) -> Any:

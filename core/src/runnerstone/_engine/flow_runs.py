@@ -47,14 +47,17 @@ class FlowCall:
     keep_task_runs: int
 
 
-@attrs.frozen
 class Body:
     """The step that runs the flow's body, as the innermost run."""
 
-    engine: Engine
-    call: FlowCall
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
+    def __init__(
+        self, engine: Engine, call: FlowCall, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
+        """Prepare the step; the arguments are the call's, with values in the place of futures."""
+        self.engine = engine
+        self.call = call
+        self.args = args
+        self.kwargs = kwargs
 
     def run(self) -> Any:
         token = current_run.set(self.engine)

@@ -1,0 +1,30 @@
+"""The suite that authors of task runners inherit."""
+
+from runnerstone.testing._exceptions import ExceptionTests
+from runnerstone.testing._flow_runs import FlowRunTests
+from runnerstone.testing._lifecycles import LifecycleTests
+from runnerstone.testing._orders import OrderTests
+from runnerstone.testing._reports import ReportTests
+from runnerstone.testing._upstreams import UpstreamTests
+from runnerstone.testing._values import ValueTests
+
+
+class TaskRunnerContract(
+    LifecycleTests,
+    ReportTests,
+    OrderTests,
+    ValueTests,
+    UpstreamTests,
+    ExceptionTests,
+    FlowRunTests,
+):
+    """Tests that every task runner has to pass; a subclass overrides the fixture ``task_runner``.
+
+    What a task runner cannot do, by its `Capabilities`, is skipped, and the reason says which one it
+    is. Each test starts copies of the task runner that the fixture gives, so it may be made once for
+    all tests.
+
+    Attributes:
+        patience_seconds: Longest wait for anything that a test waits for, in seconds; to be raised
+            where the task runner takes longer to start. No test waits longer than it has to.
+    """

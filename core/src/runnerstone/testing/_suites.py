@@ -1,0 +1,131 @@
+"""What the parts of the suite have in common: fixtures, and waiting that ends."""
+
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any, ClassVar, TypeVar
+
+import pytest
+
+from runnerstone import Flow, FlowRun, State
+from runnerstone.task_runners import TaskRunner
+from runnerstone.testing._meetings import Meeting
+
+T = TypeVar("T")
+
+
+class Suite:
+    """Tests of one subject, for the task runner that a fixture gives."""
+
+    patience_seconds: ClassVar[float] = 60.0
+    """Longest wait for anything that a test waits for."""
+
+    @pytest.fixture
+    def task_runner(self) -> TaskRunner:
+        """The task runner to be tested; a subclass overrides this."""
+        raise NotImplementedError(
+            f"{type(self).__qualname__} has to override the fixture task_runner(self), marked with "
+            "@pytest.fixture, and return a task runner"
+        )
+
+    @pytest.fixture
+    def sequential_runner(self, task_runner: TaskRunner) -> TaskRunner:
+        """The task runner, if it runs one call at a time."""
+        if task_runner.capabilities.parallel:
+            pytest.skip("capabilities.parallel is true")
+        return task_runner
+
+    @pytest.fixture
+    def parallel_runner(self, task_runner: TaskRunner) -> TaskRunner:
+        """The task runner, if its calls run beside the flow's body."""
+        if not task_runner.capabilities.parallel:
+            pytest.skip("capabilities.parallel is false")
+        return task_runner
+
+    @pytest.fixture
+    def roomy_runner(self, parallel_runner: TaskRunner) -> TaskRunner:
+        """The task runner, if it runs two calls at once."""
+        slots = self.in_time(_slots_of, parallel_runner)
+        if slots == 1:
+            pytest.skip("slots() is 1: set up with more, it would be tested more")
+        return parallel_runner
+
+    @pytest.fixture
+    def sharing_runner(self, task_runner: TaskRunner) -> TaskRunner:
+        """The task runner, if its calls run in the driver's process."""
+        if not task_runner.capabilities.shares_memory:
+            pytest.skip("capabilities.shares_memory is false")
+        return task_runner
+
+    @pytest.fixture
+    def travelling_runner(self, task_runner: TaskRunner) -> TaskRunner:
+        """The task runner, if its calls travel to other processes."""
+        if task_runner.capabilities.shares_memory:
+            pytest.skip("capabilities.shares_memory is true")
+        return task_runner
+
+    @pytest.fixture
+    def started_runner(self, task_runner: TaskRunner) -> Iterator[TaskRunner]:
+        """A started copy of the task runner, as the engine would have it; stopped after the test."""
+        runner = task_runner.copy_for_run()
+        try:
+            self.in_time(runner.start)
+            yield runner
+        finally:
+            self.in_time(runner.stop)
+
+    @pytest.fixture
+    def meeting(self) -> Iterator[Meeting]:
+        """Where tasks wait for the test; closed after the test, if not before."""
+        with Meeting(self.patience_seconds) as meeting:
+            yield meeting
+
+    def in_time(self, function: Callable[..., T], *args: Any) -> T:
+        """What a call of `function` gives, in a thread of its own; a failure if it does not end."""
+        ended: Future[T] = Future()
+        thread = threading.Thread(
+            target=_complete, args=(ended, function, args), name="test", daemon=True
+        )
+        thread.start()
+        thread.join(self.patience_seconds)
+        if not ended.done():
+            frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001  # so it is named
+            stack = "".join(traceback.format_stack(frame)) if frame else ""
+            pytest.fail(
+                f"{function!r} has not ended within {self.patience_seconds} s. If it is a flow, the "
+                f"task runner has not reported the end of a call. This is where it is:\n{stack}"
+            )
+        return ended.result()
+
+    def record_of(self, flow: Flow[[], Any]) -> FlowRun[Any]:
+        """The record of a run of a flow."""
+        run: FlowRun[Any] = self.in_time(flow.run)
+        return run
+
+
+def _complete(ended: "Future[T]", function: Callable[..., T], args: tuple[Any, ...]) -> None:
+    try:
+        ended.set_result(function(*args))
+    except BaseException as error:  # noqa: BLE001  # raised where the test waits
+        ended.set_exception(error)
+
+
+def _slots_of(task_runner: TaskRunner) -> int | None:
+    runner = task_runner.copy_for_run()
+    try:
+        runner.start()
+        return runner.slots()
+    finally:
+        runner.stop()
+
+
+def states_of(record: FlowRun[Any]) -> list[State]:
+    """The states of a flow run's task runs, in the order of submission."""
+    return [run.state for run in record.task_runs]
+
+
+def names_of(record: FlowRun[Any]) -> list[str]:
+    """The names of the states of a flow run's task runs, in the order of submission."""
+    return [run.state.name for run in record.task_runs]

@@ -1,0 +1,340 @@
+"""The tasks that the tests run, and the values that they exchange; workers import them from here."""
+
+import asyncio
+import os
+import pickle
+import threading
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple, NoReturn, Self, SupportsIndex, TypeVar
+
+import attrs
+
+from runnerstone import State, task
+from runnerstone.testing._meetings import Address, attend, attend_async, attend_in_python
+
+T = TypeVar("T")
+
+SETTING: Final[ContextVar[str]] = ContextVar("setting", default="unset")
+
+
+@task
+def give(value: T) -> T:
+    """The value itself."""
+    return value
+
+
+@task
+async def give_async(value: T) -> T:
+    """The value itself, after a turn of the event loop."""
+    await asyncio.sleep(0)
+    return value
+
+
+@task
+def add(first: Any, second: Any) -> Any:
+    """The sum."""
+    return first + second
+
+
+@task
+async def add_async(first: Any, second: Any) -> Any:
+    """The sum, after a turn of the event loop."""
+    await asyncio.sleep(0)
+    return first + second
+
+
+@task
+def total(numbers: list[int]) -> int:
+    """The sum of many."""
+    return sum(numbers)
+
+
+@task
+def size_of(value: Any) -> int:
+    """The length."""
+    return len(value)
+
+
+@task
+def call(function: Callable[[], T]) -> T:
+    """What a function returns or raises."""
+    return function()
+
+
+@task
+async def call_async(function: Callable[[], T]) -> T:
+    """What a function returns or raises, called by a coroutine."""
+    await asyncio.sleep(0)
+    return function()
+
+
+@task
+def add_in_task(first: int, second: int) -> list[str]:
+    """The type and the repr of what another task gives that is called in this one."""
+    found = add(first, second)
+    return [type(found).__name__, repr(found)]
+
+
+@task
+async def add_async_in_task(first: int, second: int) -> list[str]:
+    """The type and the repr of what another coroutine task gives that is awaited in this one."""
+    found = await add_async(first, second)
+    return [type(found).__name__, repr(found)]
+
+
+@task
+def consume(numbers: Iterator[int]) -> list[int]:
+    """What a generator still has to give."""
+    return list(numbers)
+
+
+@task
+def append_to(items: list[int], item: int) -> list[int]:
+    """The list, longer by one."""
+    items.append(item)
+    return items
+
+
+@task
+def change_setting(value: str) -> str:
+    """What the context variable was when the task began."""
+    found = SETTING.get()
+    SETTING.set(value)
+    return found
+
+
+@task
+async def change_setting_async(value: str) -> str:
+    """What the context variable was when the task began."""
+    await asyncio.sleep(0)
+    found = SETTING.get()
+    SETTING.set(value)
+    return found
+
+
+@task
+def write_line(path: Path, line: str) -> None:
+    """Append a line to a file."""
+    append_line(path, line)
+
+
+@task
+def write_two_lines(path: Path, name: str) -> None:
+    """Append to a file that the task begins, and that it ends."""
+    append_line(path, f"{name} begins")
+    append_line(path, f"{name} ends")
+
+
+@task
+async def write_two_lines_async(path: Path, name: str) -> None:
+    """Append to a file that the task begins, and after some turns of the event loop that it ends."""
+    append_line(path, f"{name} begins")
+    for _ in range(10):
+        await asyncio.sleep(0)
+    append_line(path, f"{name} ends")
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line to a file, in one piece even if several processes do so."""
+    with path.open("ab", buffering=0) as file:
+        file.write(f"{line}\n".encode())
+
+
+@task
+def meet(address: Address, name: str) -> str:
+    """The name, once the test lets go."""
+    attend(address, name)
+    return name
+
+
+@task
+async def meet_async(address: Address, name: str) -> str:
+    """The name, once the test lets go."""
+    await attend_async(address, name)
+    return name
+
+
+@task
+def spin(address: Address, name: str) -> None:
+    """Run Python code until the test lets go; it can be interrupted."""
+    attend_in_python(address, name, stubbornly=False)
+
+
+@task
+def spin_stubbornly(address: Address, name: str) -> None:
+    """Run Python code until the test lets go, whatever is raised in it."""
+    attend_in_python(address, name, stubbornly=True)
+
+
+@task
+def tell_place() -> tuple[int, int]:
+    """Where this runs: the process and the thread, by number."""
+    return os.getpid(), threading.get_ident()
+
+
+@task
+def fail(message: str) -> NoReturn:
+    """Raise a ValueError."""
+    raise ValueError(message)
+
+
+@task
+async def fail_async(message: str) -> NoReturn:
+    """Raise a ValueError, after a turn of the event loop."""
+    await asyncio.sleep(0)
+    raise ValueError(message)
+
+
+@task(retries=2)
+def fail_until(path: Path, success: int) -> int:
+    """Which attempt this is, by the lines of a file; raise in those before `success`."""
+    append_line(path, "attempt")
+    attempt = len(path.read_text().splitlines())
+    if attempt < success:
+        raise ValueError(f"attempt {attempt}")
+    return attempt
+
+
+@task
+def return_state(state: State) -> State:
+    """A state, which becomes the run's own."""
+    return state
+
+
+class Pair(NamedTuple):
+    """Two values, as a named tuple."""
+
+    first: Any
+    second: Any = None
+
+
+@dataclass
+class Record:
+    """Two values, as a dataclass."""
+
+    first: Any
+    second: Any = None
+
+
+@attrs.frozen
+class Frozen:
+    """Two values, as an attrs class."""
+
+    first: Any
+    second: Any = None
+
+
+class Numbers(list[Any]):
+    """A list of a type of its own."""
+
+
+class Block:
+    """Bytes that are pickled out of band, as an array's are."""
+
+    def __init__(self, data: bytes | bytearray | memoryview | pickle.PickleBuffer) -> None:
+        self.view = memoryview(data)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[type[Self], tuple[Any]]:
+        if protocol.__index__() < 5:
+            return type(self), (bytes(self.view),)
+        return type(self), (pickle.PickleBuffer(self.view),)
+
+    def __len__(self) -> int:
+        return self.view.nbytes
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Block) and self.view == other.view
+
+    __hash__ = None  # type: ignore[assignment]  # its bytes may change
+
+
+class Unpicklable:
+    """What cannot travel, and says so."""
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("this object stays at home")
+
+
+class DomainError(Exception):
+    """An exception of the user's own, with an attribute."""
+
+    def __init__(self, reason: str, code: int) -> None:
+        super().__init__(reason, code)
+        self.code = code
+
+
+class FormattingError(Exception):
+    """An exception whose arguments are not its constructor's, so that pickle cannot rebuild it."""
+
+    def __init__(self, reason: str, code: int) -> None:
+        super().__init__(f"{reason} ({code})")
+
+
+class UnpicklableError(Exception):
+    """An exception that cannot travel."""
+
+    def __init__(self) -> None:
+        super().__init__("with baggage")
+        self.baggage = Unpicklable()
+
+
+def raise_domain_error() -> NoReturn:
+    """Raise an exception of the user's own."""
+    raise DomainError("out of stock", 7)
+
+
+def raise_formatting_error() -> NoReturn:
+    """Raise an exception that pickle cannot rebuild."""
+    raise FormattingError("out of stock", 7)
+
+
+def raise_unpicklable_error() -> NoReturn:
+    """Raise an exception that cannot be pickled."""
+    raise UnpicklableError
+
+
+def raise_with_cause() -> NoReturn:
+    """Raise an exception because of another."""
+    try:
+        raise KeyError("shelf")
+    except KeyError as error:
+        raise DomainError("out of stock", 7) from error
+
+
+def raise_group() -> NoReturn:
+    """Raise two exceptions at once."""
+    raise ExceptionGroup("both", [ValueError("first"), DomainError("out of stock", 7)])
+
+
+def raise_keyboard_interrupt() -> NoReturn:
+    """Raise what Ctrl-C raises."""
+    raise KeyboardInterrupt
+
+
+def raise_system_exit() -> NoReturn:
+    """Raise what `sys.exit` raises."""
+    raise SystemExit(3)
+
+
+def raise_cancelled_error() -> NoReturn:
+    """Raise what cancelling a coroutine raises."""
+    raise asyncio.CancelledError
+
+
+def raise_value_error() -> NoReturn:
+    """Raise an ordinary exception."""
+    raise ValueError("ordinary")
+
+
+def make_unpicklable() -> Unpicklable:
+    """A value that cannot travel."""
+    return Unpicklable()
+
+
+def make_unpicklable_function() -> Callable[[], object]:
+    """A function that cannot travel."""
+    unpicklable = Unpicklable()
+    return lambda: unpicklable

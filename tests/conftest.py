@@ -1,0 +1,121 @@
+"""Fixtures that several test files share."""
+
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from textwrap import dedent
+
+import attrs
+import pytest
+
+HOOKS = """
+    from runnerstone.task_runners import TaskRunnerSpec, hookimpl
+
+    @hookimpl
+    def runnerstone_task_runners():
+        return [TaskRunnerSpec(name={name!r}, path={path!r}, summary="Runs calls at once.")]
+"""
+RUNNER = """
+    from runnerstone.task_runners import Capabilities, TaskRunner
+
+    class AtOnceTaskRunner(TaskRunner):
+        size: int = 3
+
+        capabilities = Capabilities(parallel=False, shares_memory=True)
+
+        def submit(self, call, report):
+            report.done(call(*call.upstream))
+"""
+
+
+@attrs.frozen
+class Site:
+    """A folder on ``sys.path`` to install distributions in."""
+
+    folder: Path
+
+    def add_module(self, name: str, source: str) -> None:
+        file = self.folder / f"{name}.py"
+        file.write_text(dedent(source), encoding="utf-8")
+        importlib.invalidate_caches()
+
+    def add_distribution(
+        self, distribution: str, entry_points: Mapping[str, str], *, version: str = "1.0"
+    ) -> None:
+        metadata = self.folder / f"{distribution.replace('-', '_')}-{version}.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n", encoding="utf-8"
+        )
+        lines = [f"{name} = {value}" for name, value in entry_points.items()]
+        (metadata / "entry_points.txt").write_text(
+            "\n".join(["[runnerstone.task_runners]", *lines]), encoding="utf-8"
+        )
+        importlib.invalidate_caches()
+
+    def add_plugin(
+        self, name: str, distribution: str, *, hooks: str = HOOKS, runner: str = RUNNER
+    ) -> str:
+        """Install a whole plugin; return the name that its modules' names begin with."""
+        prefix = distribution.replace("-", "_")
+        path = f"{prefix}_runner:AtOnceTaskRunner"
+        self.add_module(f"{prefix}_hooks", hooks.format(name=name, path=path))
+        self.add_module(f"{prefix}_runner", runner)
+        self.add_distribution(distribution, {name: f"{prefix}_hooks"})
+        return prefix
+
+
+@pytest.fixture
+def modules_restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Forget afterwards what was imported and where from."""
+    before = set(sys.modules)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    yield
+    for name in set(sys.modules) - before:
+        if not name.startswith("runnerstone."):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def site(tmp_path: Path, modules_restored: None) -> Site:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    sys.path.insert(0, str(folder))
+    return Site(folder)
+
+
+@attrs.frozen
+class Python:
+    """A Python of its own, with a folder in front of its path."""
+
+    folder: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        path = [str(self.folder), *filter(None, sys.path)]
+        return os.environ | {"PYTHONPATH": os.pathsep.join(path)}
+
+    def run(self, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *arguments],
+            env=self.environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def imports(self, statement: str) -> set[str]:
+        """Names of all modules that are loaded once `statement` has run."""
+        finished = self.run(["-c", f"{statement}\nimport sys; print(*sys.modules)"])
+        assert finished.returncode == 0, finished.stderr
+        return set(finished.stdout.split())
+
+
+@pytest.fixture
+def python(tmp_path: Path) -> Python:
+    return Python(tmp_path)

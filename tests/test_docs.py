@@ -1,0 +1,178 @@
+import re
+import shlex
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from textwrap import dedent
+
+import attrs
+import pytest
+
+from runnerstone import contracts
+
+ROOT = Path(__file__).parents[1]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "core" / "README.md",
+    *sorted(ROOT.glob("docs/**/*.md")),
+]
+
+FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#:]+)\)")
+FILE_NAME = re.compile(r"# (\w+\.py)\n")
+TIME = re.compile(r"^\d\d:\d\d:\d\d\.\d{3}", re.MULTILINE)
+RUN_NAME = re.compile(r"(?<=low run )'[a-z]+-[a-z]+'")  # of flows and of subflows
+
+USE_OF_A_RUNNER = """
+
+from runnerstone import flow, task
+
+
+@task
+def double(number):
+    return 2 * number
+
+
+@flow(task_runner=PoolTaskRunner(max_workers=2))
+def doubles():
+    return [double(double(number)) for number in range(100)]
+
+
+assert doubles() == [4 * number for number in range(100)]
+"""
+
+
+@attrs.frozen
+class Block:
+    """A fenced block of a page."""
+
+    page: Path
+    number: int
+    language: str
+    text: str
+
+    def __str__(self):
+        return f"{self.page.relative_to(ROOT)}:{self.number}"
+
+    @property
+    def is_script(self):
+        """Whether it is a complete script; else it is a fragment, which only has to compile."""
+        return self.language == "python" and "import" in self.text
+
+    @property
+    def file_name(self):
+        named = FILE_NAME.match(self.text)
+        return named[1] if named else f"block_{self.number}.py"
+
+
+def blocks_of(page):
+    found = FENCED.findall(page.read_text(encoding="utf-8"))
+    return [Block(page, number, *parts) for number, parts in enumerate(found)]
+
+
+BLOCKS = {page: blocks_of(page) for page in PAGES}
+ALL_BLOCKS = [block for blocks in BLOCKS.values() for block in blocks]
+SCRIPTS = [block for block in ALL_BLOCKS if block.is_script]
+SHOWN = [
+    (script, shown)
+    for blocks in BLOCKS.values()
+    for script, shown in pairwise(blocks)
+    if script.is_script and shown.language == "text"
+]
+COMMANDS = [
+    (block, line)
+    for block in ALL_BLOCKS
+    if block.language == "console"
+    for line in block.text.splitlines()
+    if line.startswith("runnerstone ")
+]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs Python in a folder with a page and its scripts; returns all that is printed."""
+
+    def run_beside(page, *arguments):
+        (tmp_path / page.name).write_bytes(page.read_bytes())
+        for block in BLOCKS[page]:
+            if block.is_script:
+                (tmp_path / block.file_name).write_text(block.text, encoding="utf-8")
+        finished = subprocess.run(
+            [sys.executable, "-u", *arguments],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert finished.returncode == 0, finished.stdout
+        return finished.stdout
+
+    return run_beside
+
+
+def masked(output):
+    return RUN_NAME.sub("'a-name'", TIME.sub("00:00:00.000", output))
+
+
+def pattern_of(shown):
+    """What is printed where `shown` is, with ``  ...`` in the place of a traceback's frames."""
+    lines = masked(shown).splitlines(keepends=True)
+    return "".join(r"(  .*\n)+" if line == "  ...\n" else re.escape(line) for line in lines)
+
+
+def runner_of_the_manual():
+    literal = contracts.__doc__.partition("threads of its own::\n")[2]
+    return dedent(re.match(r"(\n|    .*\n)+", literal)[0]).strip() + "\n"
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=str)
+def test_script_of_a_page_runs(script, run):
+    run(script.page, script.file_name)
+
+
+@pytest.mark.parametrize(
+    "block", [block for block in ALL_BLOCKS if block.language == "python"], ids=str
+)
+def test_python_of_a_page_compiles(block):
+    compile(block.text, str(block), "exec")
+
+
+@pytest.mark.parametrize(("script", "shown"), SHOWN, ids=str)
+def test_script_prints_what_its_page_shows(script, shown, run):
+    printed = masked(run(script.page, script.file_name))
+
+    assert re.fullmatch(pattern_of(shown.text), printed), printed
+
+
+@pytest.mark.parametrize(("block", "command"), COMMANDS, ids=str)
+def test_command_of_a_page_completes(block, command, run):
+    run(block.page, "-m", *shlex.split(command))
+
+
+def test_readme_shows_what_its_first_script_prints():
+    assert [str(script) for script, _ in SHOWN] == ["README.md:0"]
+
+
+def test_readme_shows_the_runner_of_the_authors_manual():
+    shown = [block.text.partition("\n")[2] for block in SCRIPTS if "class Pool" in block.text]
+
+    assert shown == [runner_of_the_manual()]
+
+
+def test_runner_of_the_authors_manual_runs_a_flow(tmp_path):
+    script = tmp_path / "pool_runner.py"
+    script.write_text(runner_of_the_manual() + USE_OF_A_RUNNER, encoding="utf-8")
+
+    finished = subprocess.run([sys.executable, script], stderr=subprocess.PIPE, check=False)
+
+    assert finished.returncode == 0, finished.stderr.decode()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_of_a_page_lead_to_files(page):
+    links = LINK.findall(FENCED.sub("", page.read_text(encoding="utf-8")))
+
+    assert [link for link in links if not (page.parent / link).exists()] == []
