@@ -635,13 +635,14 @@ def test_a_found_object_behind_a_cycle_is_replaced():
     assert filled[0].first[0].second == 1
 
 
-@pytest.mark.parametrize("collection", [set, dict.fromkeys, frozenset])
-def test_a_child_in_its_parents_collection_is_hashed_when_it_is_complete(collection):
-    @dataclasses.dataclass(frozen=True)
-    class Child:
-        parent: Any = dataclasses.field(compare=False)
-        name: Any
+@dataclasses.dataclass(frozen=True)
+class Child:
+    parent: Any = dataclasses.field(compare=False)
+    name: Any
 
+
+@pytest.mark.parametrize("collection", [set, dict.fromkeys, frozenset])
+def test_a_child_in_its_parents_collection_is_hashed_with_its_name(collection):
     parent = Record(None)
     child = Child(parent, (Marked(), "name"))
     parent.first = collection([child])
@@ -651,6 +652,20 @@ def test_a_child_in_its_parents_collection_is_hashed_when_it_is_complete(collect
     assert filled.name == (1, "name")
     assert filled in filled.parent.first
     assert filled is next(iter(filled.parent.first))
+
+
+@pytest.mark.parametrize("collection", [set, dict.fromkeys])
+def test_sets_and_dicts_in_a_cycle_hash_what_has_cycles_of_its_own(collection):
+    itself = Child(None, Marked())
+    object.__setattr__(itself, "parent", itself)
+    parent = Record(None)
+    child = Child(parent, (itself,))
+    parent.first = collection([child])
+
+    filled = fill(child, 1)
+
+    assert filled.name[0].parent is filled.name[0]
+    assert filled in filled.parent.first
 
 
 # Templates
@@ -663,6 +678,14 @@ def test_a_template_can_be_filled_again():
     first[1]["a"].append("changed")
 
     assert template.fill([3, 4]) == [3, {"a": [4]}]
+
+
+def test_a_template_keeps_no_value_that_it_was_filled_with():
+    _, template = extract([Marked(), {"a": Marked()}, (Marked(), Record(Marked()))], WANTED)
+
+    template.fill([Marked()] * 4)
+
+    assert pickle.loads(pickle.dumps(template)).fill([1, 2, 3, 4])[:2] == [1, {"a": 2}]
 
 
 def test_a_template_can_be_filled_by_many_threads_at_once():
@@ -781,6 +804,17 @@ def test_long_chains_of_records_that_know_their_neighbours_are_rebuilt():
     assert filled.second.second.first is filled.second
 
 
+def test_many_records_that_know_their_common_owner_are_rebuilt():
+    owner: list[Any] = []
+    owner += [(owner, Record(owner, Marked())) for _ in range(DEPTH)]
+
+    found, template = extract(owner, WANTED)
+    filled = template.fill(range(len(found)))
+
+    assert [record.second for _, record in filled] == [*range(DEPTH)]
+    assert all(part is record.first is filled for part, record in filled)
+
+
 # Arguments of calls
 
 
@@ -849,12 +883,13 @@ def test_keyword_arguments_are_new_at_each_filling():
     assert first is not second
 
 
-def test_templates_of_arguments_can_be_pickled():
-    _, template = extract_arguments((1, Marked()), {"a": [Marked()]}, WANTED)
+@pytest.mark.parametrize("keyword", [Marked(), [Marked()]])
+def test_templates_of_arguments_can_be_pickled(keyword):
+    _, template = extract_arguments((1, Marked()), {"a": keyword}, WANTED)
 
     copied = pickle.loads(pickle.dumps(template))
 
-    assert copied.fill([2, 3]) == ((1, 2), {"a": [3]})
+    assert copied.fill([2, 3]) == template.fill([2, 3])
 
 
 # Any nesting

@@ -4,32 +4,28 @@ Searched are lists, tuples, sets, frozensets, dicts (keys and values), instances
 attrs classes, and of all subclasses of these, with their attributes. Anything else is a leaf, of
 which nothing but the type is looked at; so is an exception, or what else has a layout of its own.
 
-A container is read and rebuilt through its builtin base and its raw attributes: no method of the
-user's runs, no `__init__` and no `__setstate__`, only `__hash__` and `__eq__` of what goes into a
-set or is a key. Nothing recurses, so values may be nested deeper than the recursion limit.
+Nothing recurses, so values may be nested deeper than the recursion limit.
 """
 
-from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from itertools import chain
-from types import BuiltinFunctionType, FunctionType, MemberDescriptorType, ModuleType, NoneType
-from typing import Any, NamedTuple
-from weakref import ref
+from typing import Any
 
 import attrs
+
+from runnerstone._containers import (
+    BUILDERS,
+    HASHING,
+    IMMUTABLE,
+    LEAVES,
+    kind_of,
+    make_object,
+    read,
+)
 
 # The parts of an object, as constants with holes or as a run of registers; place and register of
 # each hole; what makes the object of the parts and of these options; and the register of the object
 # if it is made already, only to be completed, else -1.
 _Step = tuple[list[Any] | slice, list[tuple[int, int]], Callable[..., Any], tuple[Any, ...], int]
-
-_LEAVES: frozenset[type] = frozenset(
-    {bool, bytearray, bytes, complex, float, int, range, str, type}
-    | {BuiltinFunctionType, FunctionType, ModuleType, NoneType}
-)
-_IMMUTABLE = (tuple, frozenset)
-_HASHING = (set, dict, OrderedDict)
 
 
 @attrs.frozen
@@ -86,7 +82,7 @@ def extract_arguments(
     """Return what `extract` returns for `(args, kwargs)`, sooner if the arguments are simple."""
     parts = [*args, *kwargs.values()]
     for part in parts:
-        if type(part) not in _LEAVES:
+        if type(part) not in LEAVES:
             break
     else:
         return [], None
@@ -101,7 +97,7 @@ def extract_arguments(
                 found.append(part)
             holes.append((place, slot))
             parts[place] = None
-        elif cls not in _LEAVES and not _LEAVES.issuperset(map(type, _read(part)[0])):
+        elif cls not in LEAVES and not LEAVES.issuperset(map(type, read(part)[0])):
             return extract((args, {**kwargs}), wanted)
     if not found:
         return [], None
@@ -109,65 +105,12 @@ def extract_arguments(
     return found, Template(len(found), (step,), len(found))
 
 
-class _Kind(NamedTuple):
-    """How instances of a type are read and rebuilt. Must not refer to the type: that would leak."""
-
-    base: Any  # None for a leaf
-    has_dict: bool
-    slots: tuple[str, ...]
-
-
-_kinds: dict[ref[type], _Kind] = {}  # half as slow as a WeakKeyDictionary
-
-
-def _kind_of(cls: type) -> _Kind:
-    kind = _kinds.get(ref(cls))
-    if kind is None:
-        kind = _kinds[ref(cls, _kinds.__delitem__)] = _classify(cls)
-    return kind
-
-
-def _classify(cls: type) -> _Kind:
-    spaces = {ancestor: vars(ancestor) for ancestor in cls.__mro__}
-    # The `__new__` that is written in C decides the memory layout; others cannot be rebuilt.
-    base = next(c for c in spaces if type(spaces[c].get("__new__")) is BuiltinFunctionType)
-    has_fields = not {"__dataclass_fields__", "__attrs_attrs__"}.isdisjoint(chain(*spaces.values()))
-    if base not in {list, tuple, set, frozenset, dict} and not (base is object and has_fields):
-        return _Kind(None, has_dict=False, slots=())
-    slots = dict.fromkeys(
-        name
-        for ancestor, space in spaces.items()
-        if "__slots__" in space or ancestor is defaultdict  # the factory is a slot of its own
-        for name, member in space.items()
-        if type(member) is MemberDescriptorType
-    )
-    base = OrderedDict if OrderedDict in spaces else base
-    return _Kind(base, cls.__dictoffset__ != 0, tuple(slots))
-
-
-def _read(value: Any) -> tuple[list[Any], int, tuple[str, ...]]:
-    """Return a container's items and its attributes' values, how many are items, and the names."""
-    base, has_dict, slots = _kind_of(type(value))
-    if base is None:
-        return [], 0, ()
-    if base in _HASHING[1:]:
-        items = [*chain.from_iterable(base.items(value))]
-    else:
-        items = [] if base is object else [*base.__iter__(value)]
-    if not has_dict and not slots:
-        return items, len(items), ()
-    attributes = {**object.__getattribute__(value, "__dict__")} if has_dict else {}
-    for name in slots:
-        with suppress(AttributeError):
-            attributes[name] = object.__getattribute__(value, name)
-    if "_attrs_cached_hash" in attributes:
-        attributes["_attrs_cached_hash"] = None  # the rebuilt object has another
-    return [*items, *attributes.values()], len(items), tuple(attributes)
-
-
 @attrs.define(eq=False)
 class _Node:
-    """A container in which something may be found."""
+    """A container in which something may be found.
+
+    Its parts are its items, as many as `size` says, and the values of the attributes `names`.
+    """
 
     cls: type
     base: Any
@@ -195,6 +138,7 @@ class _Search:
         self._steps: list[_Step] = []
 
     def walk(self, value: Any) -> None:
+        """Find the objects and the nodes around them."""
         root = self._enter(value)
         path = [root] if root else []
         while path:
@@ -218,15 +162,14 @@ class _Search:
 
     def _enter(self, value: Any) -> _Node | None:
         """Return a new node for the container, or None if nothing can be found in it."""
-        parts, size, names = _read(value)
+        parts, size, names = read(value)
         types = {*map(type, parts)}
-        searched = {t for t in types - _LEAVES if t in self._wanted or _kind_of(t).base}
+        searched = {t for t in types - LEAVES if t in self._wanted or kind_of(t).base}
         self._seen[id(value)] = None
         if not searched:
             return None
-        cls = type(value)
-        base = _kind_of(cls).base
-        node = _Node(cls, base, parts, size, names, searched, enumerate(parts))
+        base = kind_of(type(value)).base
+        node = _Node(type(value), base, parts, size, names, searched, enumerate(parts))
         self._seen[id(value)] = node
         if types <= self._wanted:  # perhaps very many: give them slots without a loop in Python
             run = slice(len(self.found), len(self.found) + len(parts))
@@ -244,9 +187,10 @@ class _Search:
         What is hashed must be complete: cycles, and what is above them, wait for all else, and the
         sets and dicts among them wait for the rest.
         """
-        for node in sorted(self._dirty(), key=lambda x: x.is_cyclic and 1 + (x.base in _HASHING)):
-            self._begin([child for _, child in node.children])
-            if node.register < 0 or node.names or node.base not in _IMMUTABLE:
+        for node in sorted(self._dirty(), key=lambda x: x.is_cyclic and 1 + (x.base in HASHING)):
+            if node.is_cyclic:
+                self._begin([child for _, child in node.children])
+            if node.register < 0 or node.names or node.base not in IMMUTABLE:
                 self._write(node, node.size, node.names)
         return Template(len(self.found), self._steps, self._postorder[-1].register)
 
@@ -273,19 +217,24 @@ class _Search:
     def _begin(self, pending: list[_Node]) -> None:
         """Make what is not made yet, with as little in it as can be: it is part of a cycle."""
         while pending:
-            node = pending[-1]
-            size = node.size if node.base in _IMMUTABLE else 0
+            node = pending.pop()
+            if node.register >= 0:
+                continue
+            size = node.size if node.base in IMMUTABLE else 0
             items = [child for place, child in node.children if place < size]
-            missing = [item for item in items if item.register < 0]
-            if node.register < 0 and missing:
-                pending += missing
-            elif pending.pop().register < 0:
+            if missing := [item for item in items if item.register < 0]:
+                pending += (node, *missing)
+            else:
                 self._write(node, size, node.names if node.base is object else ())
 
     def _write(self, node: _Node, size: int, names: tuple[str, ...]) -> None:
+        """Add the step that makes or completes a node's object from its parts that exist."""
         made = [(place, child.register) for place, child in node.children if child.register >= 0]
         parts, holes = (node.parts, node.holes + made) if size or names else ([], [])
-        self._steps.append((parts, holes, _make_object, (node.cls, size, names), node.register))
+        if node.cls in BUILDERS and node.register < 0:
+            self._steps.append((parts, holes, BUILDERS[node.cls], (), -1))
+        else:
+            self._steps.append((parts, holes, make_object, (node.cls, size, names), node.register))
         if node.register < 0:
             node.register = len(self.found) + len(self._steps) - 1
 
@@ -294,27 +243,3 @@ def _make_arguments(
     parts: list[Any], size: int, names: tuple[str, ...]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return tuple(parts[:size]), dict(zip(names, parts[size:], strict=True))
-
-
-def _make_object(
-    parts: list[Any], cls: Any, size: int, names: tuple[str, ...], begun: Any = None
-) -> Any:
-    base, has_dict, slots = _kind_of(cls)
-    items = parts[:size]
-    made = begun
-    if begun is None:
-        made = base.__new__(cls, items) if base in _IMMUTABLE else base.__new__(cls)
-    if base is list:
-        list.extend(made, items)
-    elif base is set:
-        set.update(made, items)
-    elif base in _HASHING:
-        for key, value in zip(items[::2], items[1::2], strict=True):
-            base.__setitem__(made, key, value)
-    namespace = object.__getattribute__(made, "__dict__") if has_dict else {}
-    for name, value in zip(names, parts[size:], strict=False):
-        if name in slots:
-            object.__setattr__(made, name, value)
-        else:
-            namespace[name] = value
-    return made
