@@ -227,7 +227,8 @@ def test_a_live_failure_keeps_no_local_variables_alive():
     assert alive[0]() is None
 
 
-def test_a_live_failure_keeps_no_local_variables_of_its_causes_alive():
+@pytest.mark.parametrize("link", ["__cause__", "__context__", "exceptions"])
+def test_a_live_failure_keeps_no_local_variables_of_what_it_came_from_alive(link):
     alive = []
 
     def use_much():
@@ -236,16 +237,57 @@ def test_a_live_failure_keeps_no_local_variables_of_its_causes_alive():
         raise ValueError(str(big))
 
     def translate():
+        origin = None
         try:
             use_much()
         except ValueError as error:
-            raise ExceptionGroup("several", [KeyError("it"), error]) from error
+            origin = error
+        other = ExceptionGroup("several", [origin]) if link == "exceptions" else KeyError("it")
+        if link != "exceptions":
+            setattr(other, link, origin)
+        raise other
 
     outcome = new_call(translate)()
     gc.collect()
 
     assert outcome.problem is not None
     assert alive[0]() is None
+
+
+def on_loop(call, *upstream):
+    return asyncio.run(call.run_async(*upstream))
+
+
+def raise_of(*values):
+    raise ValueError(len(values))
+
+
+async def raise_later_of(*values):
+    raise_of(*values)
+
+
+@pytest.mark.parametrize(
+    ("execute", "fn"),
+    [
+        (TaskCall.__call__, raise_of),
+        (TaskCall.__call__, raise_later_of),
+        (on_loop, raise_later_of),
+    ],
+)
+def test_a_live_failure_keeps_neither_arguments_nor_upstream_values_alive(execute, fn):
+    values = [Big(), Big()]
+    alive = [weakref.ref(value) for value in values]
+    slot = Slot()
+    _, template = extract((([slot, values[0]],), {}), frozenset({Slot}))
+    program = Program.of(task(fn))
+    call = TaskCall(program, FLOW_RUN, 0, 1, template, (values[1],), copy_context(), False)
+
+    outcome = execute(call, *call.upstream)
+    del values, template, call
+    gc.collect()
+
+    assert outcome.problem.text == "ValueError(1)"
+    assert [ref() for ref in alive] == [None, None]
 
 
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
@@ -474,7 +516,9 @@ def test_a_crash_raises_its_message_from_its_cause():
 
 
 def test_a_crash_travels_with_its_lost_values():
-    copy = arrived(Outcome(problem=Crash("lost", OSError("gone"), lost=(0, 2))))
+    crashed = Outcome(problem=Crash("lost", OSError("gone"), lost=(0, 2)))
+
+    copy = arrived(crashed)
 
     assert copy.problem.lost == (0, 2)
     assert str(copy.problem.cause) == "gone"
@@ -709,7 +753,7 @@ def test_a_coroutine_function_runs_where_the_thread_has_a_running_loop():
     assert asyncio.run(execute()).value == 3
 
 
-def test_a_coroutine_function_runs_on_a_loop_of_the_callers():
+def test_a_coroutine_function_runs_on_loop_of_the_callers():
     call = new_call(add_later, 1, 2)
 
     outcome = asyncio.run(call.run_async())
@@ -728,7 +772,7 @@ def test_a_coroutine_function_that_raises_is_a_failure():
     assert [str(outcome.problem.error()) for outcome in outcomes] == ["no", "no"]
 
 
-def test_a_coroutine_function_is_the_innermost_run_on_a_loop_of_the_callers():
+def test_a_coroutine_function_is_the_innermost_run_on_loop_of_the_callers():
     async def innermost():
         return current_run.get()
 

@@ -2,7 +2,8 @@
 
 import os
 import threading
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -44,6 +45,9 @@ class ConcurrentTaskRunner(TaskRunner):
         self._lock = threading.Lock()  # guards the making of threads and of the loop
         self._loop: LoopThread | None = None
         self._cancelled: set[str] = set()  # ids of calls that shall not begin
+        # Numbers of the threads that execute a call. Who takes one out decides: the thread, at the
+        # call's end, to report it, or `stop` to leave the two behind.
+        self._executing: set[int] = set()
 
     def submit(self, call: TaskCall, report: Report) -> None:
         if call.program.is_async:
@@ -58,19 +62,26 @@ class ConcurrentTaskRunner(TaskRunner):
             number = len(self._threads)
             if number < self._limit:
                 name = f"ConcurrentTaskRunner-{number}"
-                thread = threading.Thread(target=self._work, name=name, daemon=True)
+                thread = threading.Thread(target=self._work, args=(number,), name=name, daemon=True)
                 self._threads.append(thread)
                 thread.start()
 
-    def _work(self) -> None:
+    def _work(self, number: int) -> None:
         place = where()
         while (item := self._queue.get()) is not _STOP:
             call, report = item
-            if self._cancelled and call.id in self._cancelled:
-                continue
-            report.started(place)
-            report.done(call(*call.upstream))
-            del item, call, report  # else the values live until the next call
+            outcome = None
+            self._executing.add(number)  # before the look at what is cancelled
+            if not self._cancelled or call.id not in self._cancelled:
+                report.started(place)
+                outcome = call(*call.upstream)
+            try:
+                self._executing.remove(number)
+            except KeyError:  # `stop` was quicker
+                return
+            if outcome is not None:
+                report.done(outcome)
+            del item, call, report, outcome  # else the values live until the next call
 
     def _event_loop(self) -> "LoopThread":
         if self._loop is None:
@@ -91,11 +102,20 @@ class ConcurrentTaskRunner(TaskRunner):
         return self._limit
 
     def stop(self) -> None:
-        threads, self._threads = self._threads, []
+        if not hasattr(self, "_queue"):  # starting got nowhere
+            return
+        with suppress(Empty):
+            while True:  # what has not begun never will
+                self._queue.get_nowait()
+        with self._lock:  # a thread that is still in `submit` shall add none
+            threads, self._threads, self._limit = self._threads, [], 0
         for _ in threads:
             self._queue.put(_STOP)
-        for thread in threads:
-            thread.join()
+        for number, thread in enumerate(threads):
+            try:
+                self._executing.remove(number)  # nobody waits for its call any more
+            except KeyError:
+                thread.join()
         if self._loop is not None:
             self._loop.stop()
             self._loop = None

@@ -90,7 +90,9 @@ def dump(value: Any, *, in_band: bool = False) -> Pickled:
 def _modules_by_value() -> list[bytes]:
     """Names of the modules whose functions and classes have to travel themselves."""
     names = ["__main__"]
-    if cloudpickle := sys.modules.get("cloudpickle"):
+    if "cloudpickle" in sys.modules:
+        import cloudpickle  # waits while another thread is importing it
+
         names += cloudpickle.list_registry_pickle_by_value()
     return [name.encode() for name in names]
 

@@ -32,9 +32,13 @@ class SequentialTaskRunner(TaskRunner):
             self._loop = LoopThread("SequentialTaskRunner loop")
         ended: SimpleQueue[Outcome] = SimpleQueue()
         self._loop.submit(call, lambda: None, ended.put)
-        return ended.get()
+        try:
+            return ended.get()
+        except BaseException:  # Ctrl-C
+            self._loop.cancel(call)
+            raise
 
     def stop(self) -> None:
-        if self._loop is not None:
+        if hasattr(self, "_loop") and self._loop is not None:  # absent where starting got nowhere
             self._loop.stop()
             self._loop = None

@@ -324,24 +324,31 @@ class TaskCall:
 
     def __call__(self, *upstream: Any) -> Outcome:
         """Execute the call in this thread, to its end; a coroutine on an event loop of its own."""
-        return self.context().run(self._run, upstream)
+        try:
+            return self.context().run(self._run, upstream)
+        finally:
+            # An exception keeps the frames below it alive: nothing of the call shall be in ours.
+            del self, upstream
 
     async def run_async(self, *upstream: Any) -> Outcome:
         """Execute a call of a coroutine function, in an asyncio task whose context is `context()`."""
         current_run.set(self)
         started = time.time()
-        value = error = None
+        function = args = kwargs = value = error = None
         try:
             function, args, kwargs = self._prepare(upstream)
             value = await function(*args, **kwargs)
         except BaseException as raised:  # noqa: BLE001  # whatever it is, it is this call's end
             error = raised
-        return self._outcome(value, error, started)
+        try:
+            return self._outcome(value, error, started)
+        finally:
+            del self, upstream, function, args, kwargs, value, error  # as above
 
     def _run(self, upstream: tuple[Any, ...]) -> Outcome:
         current_run.set(self)
         started = time.time()
-        value = error = None
+        function = args = kwargs = value = error = None
         try:
             function, args, kwargs = self._prepare(upstream)
             value = function(*args, **kwargs)
@@ -349,7 +356,10 @@ class TaskCall:
                 value = run_coroutine(value)
         except BaseException as raised:  # noqa: BLE001  # whatever it is, it is this call's end
             error = raised
-        return self._outcome(value, error, started)
+        try:
+            return self._outcome(value, error, started)
+        finally:
+            del self, upstream, function, args, kwargs, value, error  # as above
 
     def _prepare(self, upstream: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...], Mapping[str, Any]]:
         arguments = self._arguments
@@ -372,6 +382,7 @@ class TaskCall:
         state: State | None = None
         problem: Failure | Crash | None = None
         if error is not None:
+            value = None  # else it may be the coroutine that raised
             if type(error) is _NotLoadedError:
                 problem = Crash(f"the call could not be unpickled in {where()}: {error}")
             else:

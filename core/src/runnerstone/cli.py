@@ -30,6 +30,8 @@ from runnerstone.errors import (
 from runnerstone.flows import Flow
 from runnerstone.runs import FlowRun
 
+__all__ = ["main"]
+
 INTERRUPTED = 130  # as shells report a program that SIGINT, number 2, ended: 128 + 2
 
 EXAMPLES = """

@@ -19,7 +19,8 @@ A complete runner, on threads of its own::
             relay(self._pool.submit(call, *call.upstream), report)
 
         def stop(self) -> None:
-            self._pool.shutdown()
+            if hasattr(self, "_pool"):  # else starting got nowhere
+                self._pool.shutdown()
 
 It is published as an entry point of the group ``runnerstone.task_runners`` whose name is the
 runner's and whose value is a module with an implementation of the hook `runnerstone_task_runners`

@@ -25,6 +25,29 @@ faults of use, of a plugin or of the infrastructure::
     └── ResultGoneError                     (LookupError)  a value went away with its task runner
 """
 
+__all__ = [
+    "AmbiguousTaskRunnerError",
+    "FlowCancelledError",
+    "FlowFailedError",
+    "FlowParameterError",
+    "FlowRunEndedError",
+    "InvalidTaskRunnerError",
+    "NotInFlowError",
+    "ResultGoneError",
+    "RunnerstoneError",
+    "TaskCancelledError",
+    "TaskCrashedError",
+    "TaskFailedError",
+    "TaskRunnerError",
+    "TaskRunnerImportError",
+    "TaskRunnerNotInstalledError",
+    "TaskRunnerSettingError",
+    "UnknownTaskRunnerError",
+    "UnpicklableError",
+    "UpstreamNotCompletedError",
+    "ValueLostError",
+]
+
 
 class RunnerstoneError(Exception):
     """Root of the exceptions that runnerstone raises of its own."""

@@ -17,6 +17,7 @@ __all__ = ["Flow", "FlowKeywords", "FlowOptions", "flow"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 
 TaskRunnerChoice = TaskRunner | type[TaskRunner] | str | None
@@ -51,7 +52,7 @@ class FlowOptions:
     )
 
 
-class Flow(Generic[P, R]):
+class Flow(Generic[P, R_co]):
     """A function whose calls are flow runs: the tasks that it calls run on its task runner.
 
     Attributes:
@@ -61,9 +62,9 @@ class Flow(Generic[P, R]):
         is_async: Whether the function is a coroutine function.
     """
 
-    __wrapped__: Callable[P, R]
+    __wrapped__: Callable[P, R_co]
 
-    def __init__(self, fn: Callable[P, R], options: FlowOptions) -> None:
+    def __init__(self, fn: Callable[P, R_co], options: FlowOptions) -> None:
         """Make a flow.
 
         Args:
@@ -78,7 +79,7 @@ class Flow(Generic[P, R]):
         functools.update_wrapper(self, fn, updated=())
         self.fn = fn
         self.options = options
-        name = getattr(fn, "__name__", type(fn).__name__)
+        name: str = getattr(fn, "__name__", type(fn).__name__)
         self.name = options.name or name.replace("_", "-")
         self.is_async = is_coroutine_function(fn)
         self._signature = inspect.signature(fn)
@@ -88,7 +89,7 @@ class Flow(Generic[P, R]):
         """Where its tasks run, as it was declared."""
         return self.options.task_runner
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the flow; return what the body returns, with futures in it replaced by their values.
 
         An ``async def`` flow returns a coroutine that does so.
@@ -101,17 +102,17 @@ class Flow(Generic[P, R]):
         """
         call = self._call(args, kwargs)
         if self.is_async:
-            return cast("R", _result_of(call))
-        result: R = run_steps(flow_run_steps(call)).result()
+            return cast("R_co", _result_of(call))
+        result: R_co = run_steps(flow_run_steps(call)).result()
         return result
 
     @overload
     def run(  # type: ignore[overload-overlap]  # the first that fits counts, as intended
-        self: "Flow[P, Coroutine[Any, Any, T]]", *args: P.args, **kwargs: P.kwargs
+        self: "Flow[P, Coroutine[Any, Any, T]]", /, *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[Any, Any, FlowRun[T]]: ...
     @overload
-    def run(self, *args: P.args, **kwargs: P.kwargs) -> FlowRun[R]: ...
-    def run(self, *args: Any, **kwargs: Any) -> Any:
+    def run(self, /, *args: P.args, **kwargs: P.kwargs) -> FlowRun[R_co]: ...
+    def run(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run the flow; return its record, finished, and raise nothing of what failed in it.
 
         An ``async def`` flow returns a coroutine that does so.
@@ -140,7 +141,7 @@ class Flow(Generic[P, R]):
             keep_task_runs=self.options.keep_task_runs,
         )
 
-    def with_options(self, **options: Unpack[FlowKeywords]) -> "Flow[P, R]":
+    def with_options(self, **options: Unpack[FlowKeywords]) -> "Flow[P, R_co]":
         """A flow of the same function with some options changed."""
         return Flow(self.fn, attrs.evolve(self.options, **options))
 

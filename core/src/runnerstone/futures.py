@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Generator
 from functools import partial
 from logging import getLogger
-from typing import Any, Final, Generic, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Protocol, TypeVar
 
 from runnerstone.calls import Pickled
 from runnerstone.contracts import Reference
@@ -17,7 +17,7 @@ from runnerstone.states import State
 
 __all__ = ["TaskFuture"]
 
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 _UNLOADED: Final = object()
 _log: Final = getLogger("runnerstone.task_runs")
@@ -33,7 +33,7 @@ class Owner(Protocol):
     def call_back(self, fn: Callable[[], None]) -> None: ...
 
 
-class TaskFuture(Generic[R]):
+class TaskFuture(Generic[R_co]):
     """A task run's value, which may not be there yet.
 
     Pass it to other tasks as an argument, at any depth: the engine hands them the value. Its
@@ -129,7 +129,7 @@ class TaskFuture(Generic[R]):
                 self._waiters.remove(waiter)
         return self._final
 
-    def result(self, timeout: float | None = None) -> R:
+    def result(self, timeout: float | None = None) -> R_co:
         """Block until the task run is final; return its value.
 
         Args:
@@ -154,7 +154,7 @@ class TaskFuture(Generic[R]):
                 self = None  # type: ignore[assignment]  # noqa: PLW0642  # else the traceback holds it in a cycle
         if self._value is _UNLOADED:
             self._load()
-        value: R = self._value
+        value: R_co = self._value
         return value
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
@@ -170,7 +170,7 @@ class TaskFuture(Generic[R]):
             self._wait_or_raise(timeout)
         return None if self._problem is None else self._problem.error()
 
-    def add_done_callback(self, fn: Callable[["TaskFuture[R]"], object]) -> None:
+    def add_done_callback(self, fn: Callable[["TaskFuture[R_co]"], object]) -> None:
         """Have ``fn(future)`` called once the task run is final; at once and right here if it is.
 
         Otherwise it is called on a thread that each flow run has for this, one callback after
@@ -218,7 +218,7 @@ class TaskFuture(Generic[R]):
             for fn in callbacks:
                 fn()
 
-    def _call(self, fn: Callable[["TaskFuture[R]"], object]) -> None:
+    def _call(self, fn: Callable[["TaskFuture[R_co]"], object]) -> None:
         try:
             fn(self)
         except Exception:  # noqa: BLE001  # a user's callback may raise anything
@@ -234,14 +234,14 @@ class TaskFuture(Generic[R]):
         if not self.wait(timeout):
             raise TimeoutError(f"task run {self.name!r} is {self.state.name} after {timeout} s")
 
-    def __await__(self) -> Generator[Any, None, R]:
+    def __await__(self) -> Generator[Any, None, R_co]:
         import asyncio  # heavy, and whoever awaits has it loaded
 
         loop = asyncio.get_running_loop()
         if not self._final:
             woken = loop.create_future()
 
-            if self._when_final(partial(_wake, loop, woken)):
+            if self._when_final(partial(wake, loop, woken)):
                 yield from woken
         if self._problem is None and type(self._content) is Reference:
             return (yield from asyncio.to_thread(self.result).__await__())
@@ -255,8 +255,10 @@ class TaskFuture(Generic[R]):
     def __bool__(self) -> NoReturn:  # noqa: PLE0304  # it refuses
         self._refuse("has no truth value")
 
-    def __iter__(self) -> NoReturn:
-        self._refuse("cannot be iterated over")
+    if not TYPE_CHECKING:  # type checkers shall not take a future for an iterable
+
+        def __iter__(self) -> NoReturn:
+            self._refuse("cannot be iterated over")
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -268,12 +270,12 @@ class TaskFuture(Generic[R]):
         return f"<TaskFuture {self.name!r} {self.state.name}>"
 
 
-def _wake(loop: Any, woken: Any) -> None:
+def wake(loop: Any, woken: Any) -> None:
     """Wake what awaits in an asyncio event loop, from another thread."""
     try:
         loop.call_soon_threadsafe(_set, woken)
     except RuntimeError:  # the loop is closed: nobody awaits any more
-        _log.debug("The event loop that awaited a task run is closed")
+        _log.debug("The event loop that awaited a run is closed")
 
 
 def _set(woken: Any) -> None:

@@ -11,6 +11,8 @@ import pluggy
 
 from runnerstone.contracts import TaskRunnerSpec
 
+__all__ = ["hookimpl", "runnerstone_task_runners"]
+
 PROJECT: Final = "runnerstone"
 TASK_RUNNER_GROUP: Final = "runnerstone.task_runners"
 

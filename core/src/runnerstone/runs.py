@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FlowRun", "TaskRun"]
 
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 # Failures that a flow run keeps whole; the others are counted.
 FAILURES_KEPT: Final = 100
@@ -158,7 +158,7 @@ class Skip:
 Problem = Failure | Crash | NoValue | Skip
 
 
-class FlowRun(Generic[R]):
+class FlowRun(Generic[R_co]):
     """One call of a flow: a record that the engine keeps up to date.
 
     Attributes:
@@ -228,7 +228,7 @@ class FlowRun(Generic[R]):
         """What `result` raises; None if it returns."""
         return self._error
 
-    def result(self) -> R:
+    def result(self) -> R_co:
         """What the flow returned, with the futures in it replaced by their results.
 
         Raises:
@@ -241,7 +241,7 @@ class FlowRun(Generic[R]):
                 raise self._error.with_traceback(self._error_at)
             finally:
                 self = None  # type: ignore[assignment]  # noqa: PLW0642  # else the traceback holds it in a cycle
-        value: R = self._value
+        value: R_co = self._value
         return value
 
     def finish(

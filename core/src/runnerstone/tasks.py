@@ -16,6 +16,7 @@ __all__ = ["Task", "TaskKeywords", "TaskOptions", "task"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 
 
@@ -64,7 +65,7 @@ class TaskOptions:
     runner_options: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
 
 
-class Task(Generic[P, R]):
+class Task(Generic[P, R_co]):
     """A function whose calls, in a flow's body, are task runs.
 
     Called anywhere else, in a script, in a test or in another task, it is the plain function.
@@ -76,9 +77,9 @@ class Task(Generic[P, R]):
         is_async: Whether the function is a coroutine function.
     """
 
-    __wrapped__: Callable[P, R]
+    __wrapped__: Callable[P, R_co]
 
-    def __init__(self, fn: Callable[P, R], options: TaskOptions) -> None:
+    def __init__(self, fn: Callable[P, R_co], options: TaskOptions) -> None:
         """Make a task.
 
         Args:
@@ -108,7 +109,7 @@ class Task(Generic[P, R]):
         """Eight hexadecimal digits that tell tasks of one name apart."""
         return task_key(self.name, self.fn, self.options.tags)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """In a flow's body, submit a run and return its `TaskFuture`; elsewhere, call the function.
 
         It is typed as the function, so that what is composed of tasks checks as if it were composed
@@ -117,26 +118,27 @@ class Task(Generic[P, R]):
         run = current_run.get()
         if run is None or not hasattr(run, "submit"):
             return self.fn(*args, **kwargs)
-        return cast("R", run.submit(self, args, kwargs))
+        return cast("R_co", run.submit(self, args, kwargs))
 
     @overload
     def submit(
-        self: "Task[P, Coroutine[Any, Any, T]]", *args: P.args, **kwargs: P.kwargs
+        self: "Task[P, Coroutine[Any, Any, T]]", /, *args: P.args, **kwargs: P.kwargs
     ) -> TaskFuture[T]: ...
     @overload
-    def submit(self, *args: P.args, **kwargs: P.kwargs) -> TaskFuture[R]: ...
+    def submit(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskFuture[R_co]: ...
     @overload
     def submit(
         self: "Task[..., Coroutine[Any, Any, T]]",
+        /,
         *args: Any,
         wait_for: Iterable[TaskFuture[Any]],
         **kwargs: Any,
     ) -> TaskFuture[T]: ...
     @overload
     def submit(
-        self, *args: Any, wait_for: Iterable[TaskFuture[Any]], **kwargs: Any
-    ) -> TaskFuture[R]: ...
-    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        self, /, *args: Any, wait_for: Iterable[TaskFuture[Any]], **kwargs: Any
+    ) -> TaskFuture[R_co]: ...
+    def submit(self, /, *args: Any, **kwargs: Any) -> Any:
         """Submit a run to the flow's task runner.
 
         Args:
@@ -159,7 +161,7 @@ class Task(Generic[P, R]):
             )
         return run.submit(self, args, kwargs, _futures(kwargs.pop("wait_for", ())))
 
-    def with_options(self, **options: Unpack[TaskKeywords]) -> "Task[P, R]":
+    def with_options(self, **options: Unpack[TaskKeywords]) -> "Task[P, R_co]":
         """A task of the same function with some options changed."""
         return Task(self.fn, attrs.evolve(self.options, **cast("dict[str, Any]", options)))
 
@@ -273,9 +275,10 @@ def _arity(signature: inspect.Signature) -> tuple[int, int]:
 def _travels_by_value(module: str) -> bool:
     if module == "__main__":
         return True
-    cloudpickle = sys.modules.get("cloudpickle")
-    if cloudpickle is None:
+    if "cloudpickle" not in sys.modules:
         return False
+    import cloudpickle  # waits while another thread is importing it
+
     names = cloudpickle.list_registry_pickle_by_value()  # a package's stands for all in it
     return any(f"{module}.".startswith(f"{name}.") for name in names)
 

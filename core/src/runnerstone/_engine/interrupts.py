@@ -1,40 +1,98 @@
-"""Ctrl-C, told apart from a `KeyboardInterrupt` that somebody's code raised."""
+"""Ctrl-C, told apart from a `KeyboardInterrupt` that somebody's code raised, and kept out of here.
+
+Python raises `KeyboardInterrupt` between any two instructions of the main thread. In a user's code,
+in a task runner's and where the engine waits, it may strike. Amid the engine's bookkeeping it would
+leave a task run that never ends; there it is put off until the engine has done.
+"""
 
 import signal
 import threading
-from types import FrameType, TracebackType
-from typing import Self
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import CodeType, FrameType, FunctionType
+from typing import Any, Final, TypeVar, cast
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# The first cancels what waits, the second what runs. Whoever presses a third time means now.
+PUT_OFF: Final = 2
+_ENGINE: Final = f"{__package__}."
+_interruptible: Final[set[CodeType]] = set()
+
+
+def interruptible(fn: F) -> F:
+    """Let Ctrl-C strike in a function of the engine, since it waits or runs other people's code."""
+    _interruptible.add(cast("FunctionType", fn).__code__)
+    return fn
+
+
+def is_in_main_thread() -> bool:
+    """Whether this is the thread in which Ctrl-C strikes."""
+    return threading.current_thread() is threading.main_thread()
 
 
 class InterruptGuard:
-    """While entered, counts the Ctrl-C that the process got.
+    """What is known of the Ctrl-C that the process got during a flow run.
 
-    It takes the place of Python's own handler, and only of that one, and only in the main thread,
-    which is the only one that may; it raises `KeyboardInterrupt` just as that does.
+    Attributes:
+        count: How many there have been.
+        is_due: Whether one was put off and has yet to be raised.
     """
 
     def __init__(self) -> None:
         self.count = 0
-        self._installed = False
+        self.is_due = False
 
-    def __enter__(self) -> Self:
-        if (
-            threading.current_thread() is threading.main_thread()
-            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        ):
-            signal.signal(signal.SIGINT, self._handle)
-            self._installed = True
-        return self
+    def raise_if_due(self) -> None:
+        """Raise what was put off, if this is the main thread.
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._installed:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        Raises:
+            KeyboardInterrupt: If something was.
+        """
+        if self.is_due and is_in_main_thread():
+            self.is_due = False
+            raise KeyboardInterrupt
 
-    def _handle(self, signum: int, frame: FrameType | None) -> None:
+    def handle(self, signum: int, frame: FrameType | None) -> None:
+        """Do what Python's own handler does, at once or later; the handler of the signal."""
         self.count += 1
-        signal.default_int_handler(signum, frame)
+        if self.count <= PUT_OFF and _is_at_work(frame):
+            self.is_due = True
+        else:
+            signal.default_int_handler(signum, frame)
+
+
+@contextmanager
+def guarding() -> Iterator[InterruptGuard]:
+    """Give the guard for a flow run: the one that there is, or else a new one.
+
+    A new one takes the place of Python's own handler, and only of that one, and only in the main
+    thread, which is the only one that may. Elsewhere it knows of no Ctrl-C.
+
+    Raises:
+        KeyboardInterrupt: At the end, if one was put off until then.
+    """
+    guard = InterruptGuard()
+    handler = signal.getsignal(signal.SIGINT)
+    if not is_in_main_thread() or handler is not signal.default_int_handler:
+        outer = getattr(handler, "__self__", None)
+        yield outer if is_in_main_thread() and isinstance(outer, InterruptGuard) else guard
+        return
+    signal.signal(signal.SIGINT, guard.handle)
+    try:
+        yield guard
+    finally:
+        if signal.getsignal(signal.SIGINT) == guard.handle:  # unless the flow's body chose another
+            signal.signal(signal.SIGINT, handler)
+    guard.raise_if_due()
+
+
+def _is_at_work(frame: FrameType | None) -> bool:
+    """Whether what runs there is the engine itself, or a library that it calls."""
+    while frame is not None:
+        if frame.f_code in _interruptible:
+            return False
+        if frame.f_globals.get("__name__", "").startswith(_ENGINE):
+            return True
+        frame = frame.f_back
+    return False

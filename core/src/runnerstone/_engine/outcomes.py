@@ -2,30 +2,51 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
-from runnerstone._arguments import extract
+from runnerstone._arguments import Template
 from runnerstone._engine.task_runs import FUTURES, Engine
 from runnerstone.futures import TaskFuture
 from runnerstone.runs import Problem, Skip
 from runnerstone.states import Completed, Failed, State, StateType, aggregate
 
-FLOW_FAILED = Failed("Flow run encountered an exception.")
+JUDGED: Final = FUTURES | {State}
+FLOW_FAILED: Final = Failed("Flow run encountered an exception.")
 
 
 @attrs.frozen
 class Conclusion:
-    """What a flow run comes to: its final state, and its value or what to raise instead."""
+    """What a flow run comes to.
+
+    Attributes:
+        state: Its final state.
+        value: What it returns.
+        error: What it raises instead.
+        skip: Why it was skipped, if it was.
+    """
 
     state: State
     value: Any = None
     error: BaseException | None = None
+    skip: Skip | None = attrs.field(default=None, kw_only=True)
 
 
-def conclude(engine: Engine, value: Any) -> Conclusion:
-    """Judge what a flow's body returned, all its runs being final; fetches the values in it."""
+def conclude(
+    engine: Engine,
+    value: Any,
+    found: Sequence[TaskFuture[Any] | State],
+    template: Template | None,
+) -> Conclusion:
+    """Judge what a flow's body returned, all runs being final; fetches the values in it.
+
+    Args:
+        engine: The flow run's.
+        value: What its body returned.
+        found: What is `JUDGED` in it.
+        template: What remains without that; None if there is nothing of it.
+    """
     if type(value) is State:
         return _chosen(value)
     if value is None and engine.run.submitted:
@@ -34,7 +55,6 @@ def conclude(engine: Engine, value: Any) -> Conclusion:
             _, name, problem = engine.first_failure
             return Conclusion(state, error=_error_of(engine, name, problem))
         return Conclusion(state)
-    found, template = extract(value, FUTURES | {State})
     if template is None:
         return Conclusion(Completed(), value)
     state = aggregate(

@@ -23,7 +23,7 @@ from logging import ERROR, INFO, WARNING, LogRecord, getLogger
 from typing import Any, Final
 
 from runnerstone._arguments import Template, extract_arguments
-from runnerstone._engine.interrupts import InterruptGuard
+from runnerstone._engine.interrupts import InterruptGuard, interruptible, is_in_main_thread
 from runnerstone._engine.logs import task_log
 from runnerstone._engine.threads import SerialThread, TimerThread
 from runnerstone._pickles import Pickled, dump, dump_arguments
@@ -159,8 +159,9 @@ class Attempt(Report):
         return None
 
     def started(self, where: str | None = None) -> None:
-        if not self.over:
-            self.future.task_run.begin(where)
+        with self.future._lock:
+            if not self.over:
+                self.future.task_run.begin(where)
 
     def logged(self, records: Iterable[LogRecord]) -> None:
         for record in records:
@@ -203,7 +204,8 @@ class Engine:
         self._programs: dict[Task[..., Any], tuple[Program, Series]] = {}
         self._series: dict[tuple[str, str], Series] = {}
         self._live: set[Attempt] = set()
-        self._idle: threading.Lock | None = None  # released when nothing is live any more
+        self._live_subflows = 0
+        self._when_idle: list[Callable[[], None]] = []  # called when nothing is live any more
         self._closed = False
         self._stopped = False
         self._releasing = threading.local()
@@ -229,16 +231,21 @@ class Engine:
                 refusal = error
         attempt = self._enter(task, arguments, upstream, tuple(wait_for))
         run = attempt.future.task_run
-        if run.number < LOGGED_RUNS and task_log.isEnabledFor(INFO):
-            task_log.info("Submitting task run %r to task runner...", run.name)
-        if refusal is not None:
-            self._end(attempt, *_crash(f"task run {run.name!r}: {refusal}", refusal))
-        elif not self._parallel:
-            self._see_through(attempt)
-        elif not (upstream or wait_for):
-            self._launch(attempt)
-        elif self._has_all(attempt):
-            self._release((attempt,))
+        try:
+            if run.number <= LOGGED_RUNS and task_log.isEnabledFor(INFO):
+                _log_submission(run)
+            if refusal is not None:
+                self._end(attempt, *_crash(f"task run {run.name!r}: {refusal}", refusal))
+            elif not self._parallel:
+                self._see_through(attempt)
+            elif not (upstream or wait_for):
+                self._launch(attempt)
+            elif self._has_all(attempt):
+                self._release((attempt,))
+        except BaseException:  # Ctrl-C: nobody else knows the run
+            self.cancel(attempt.future)
+            raise
+        self.guard.raise_if_due()
         return attempt.future
 
     def _enter(
@@ -307,17 +314,20 @@ class Engine:
             work.extend(ready)
             return
         self._releasing.work = work = deque(ready)
+        batch: list[Attempt] = []
         try:
             while work:
-                calls: list[tuple[TaskCall, Report]] = []
-                for _ in range(len(work)):
-                    attempt = work.popleft()
-                    if call := self._prepare(attempt):
-                        calls.append((call, attempt))
+                batch = list(work)
+                work.clear()
+                calls = [(call, attempt) for attempt in batch if (call := self._prepare(attempt))]
                 if len(calls) == 1:
                     self._send(*calls[0])
                 elif calls:
-                    self.runner.submit_many(calls)
+                    self._send_many(calls)
+        except BaseException:  # Ctrl-C: nobody else knows these
+            for attempt in (*batch, *work):
+                self.cancel(attempt.future)
+            raise
         finally:
             self._releasing.work = None
 
@@ -326,11 +336,20 @@ class Engine:
         if call := self._prepare(attempt):
             self._send(call, attempt)
 
+    @interruptible
     def _send(self, call: TaskCall, report: Report) -> None:
         try:
             self.runner.submit(call, report)
         except Exception as error:  # noqa: BLE001  # a runner may refuse with anything
             refuse(self.runner, error, report)
+
+    @interruptible
+    def _send_many(self, calls: Sequence[tuple[TaskCall, Report]]) -> None:
+        try:
+            self.runner.submit_many(calls)
+        except Exception as error:  # noqa: BLE001  # likewise; an end that was reported stays
+            for _, report in calls:
+                refuse(self.runner, error, report)
 
     def _prepare(self, attempt: Attempt) -> TaskCall | None:
         """Make an attempt's call; None if there is none to make, and then the run is final."""
@@ -359,7 +378,8 @@ class Engine:
             attempt.call_context(),
             self._travels,
         )
-        return attempt.call
+        # Whoever cancelled the run meanwhile may not have seen the call, so it must not be sent.
+        return attempt.call if attempt.future._attempt is attempt else None
 
     def _value_for_call(self, future: TaskFuture[Any]) -> Any:
         """An upstream's value in the form that this runner's calls take."""
@@ -374,26 +394,32 @@ class Engine:
             return future._owner.fetch(future)
         return dump(content)
 
+    @interruptible
     def _see_through(self, attempt: Attempt) -> None:
         """Run an attempt and its retries to the end, in this thread: the runner is sequential."""
+        interrupts = self.guard.count
         for future in (*attempt.upstream, *attempt.awaited):
             future.wait()  # other flow runs' alone may not be final
         following: Attempt | None = attempt
         while following is not None:
             following.inline = True
             self._release((following,))
-            following.inline = False
-            following = following.successor
+            with following.future._lock:
+                following.inline = False
+                following = following.successor
             if following is not None:
                 time.sleep(following.task.options.retry_delay_seconds)
         attempt.future.wait()
-        if self.guard.count:
-            raise KeyboardInterrupt
+        if self.guard.count > interrupts and is_in_main_thread():
+            self.guard.is_due = True  # the call has caught it
 
     # Back from the runner
 
     def done(self, attempt: Attempt, outcome: Outcome) -> None:
         """An attempt's call has ended: retry it, or make its run final."""
+        if not isinstance(outcome, Outcome):
+            text = f"the task runner reported {outcome!r}, which is no Outcome"  # type: ignore[unreachable]  # it may have no types
+            outcome = Outcome(problem=Crash(text))
         problem: Problem | None = outcome.problem
         if problem is None and outcome.state is None:
             self._end(attempt, COMPLETED, None, outcome)
@@ -428,6 +454,9 @@ class Engine:
             attempt.future._attempt = following
             self._live.add(following)
             self._live.discard(attempt)
+            if attempt.inline:
+                attempt.successor = following
+        _forget_context(attempt)
         self._log_failure(run, outcome.problem)
         task_log.log(
             WARNING,
@@ -437,9 +466,9 @@ class Engine:
             options.retries + 1,
             options.retry_delay_seconds,
         )
-        if attempt.inline:
-            attempt.successor = following
-        elif options.retry_delay_seconds:
+        if attempt.successor is not None:
+            return True
+        if options.retry_delay_seconds:
             again = partial(self.reporter.call, partial(self._release, (following,)))
             self._timer.call_later(options.retry_delay_seconds, again)
         else:
@@ -475,29 +504,22 @@ class Engine:
             else:
                 run.finish(state, outcome.started, outcome.where)
                 dependents = future._settle(outcome.value, problem)
-        if problem is not None:
-            self._record(run, state, problem)
-        if problem is not None:
-            self._log_failure(run, problem)
-            level = ERROR if state.type in _TROUBLE else WARNING
-            task_log.log(level, "Task run %r finished in state %s", run.name, state)
-        elif run.number < LOGGED_RUNS and task_log.isEnabledFor(INFO):
-            task_log.info("Task run %r finished in state %s", run.name, state)
-        elif run.number == LOGGED_RUNS:
-            task_log.info(
-                "Task %r has run %d times: further runs are logged only if they do not complete",
-                run.task_name,
-                LOGGED_RUNS,
-            )
-        future._announce()
-        if dependents:
-            self._pass(dependents)
-        self._live.discard(attempt)
-        if not self._live:
-            with self.lock:
-                if self._idle is not None and not self._live:
-                    self._idle.release()
-                    self._idle = None
+        _forget_context(attempt)
+        try:
+            if problem is not None:
+                self._record(run, state, problem)
+                self._log_failure(run, problem)
+                level = ERROR if state.type in _TROUBLE else WARNING
+                task_log.log(level, "Task run %r finished in state %s", run.name, state)
+            elif run.number < LOGGED_RUNS and task_log.isEnabledFor(INFO):
+                task_log.info("Task run %r finished in state %s", run.name, state)
+        finally:  # whatever an application's logging raises
+            future._announce()
+            if dependents:
+                self._pass(dependents)
+            self._live.discard(attempt)
+            if not self._live:
+                self._tell_if_idle()
         return True
 
     def _pass(self, dependents: list[Attempt]) -> None:
@@ -514,12 +536,16 @@ class Engine:
         with self.lock:
             self.run.count(state)
             if isinstance(problem, Skip):
-                if problem.by_cancelling:
-                    self.skipped_by_cancelling += 1
-                else:
-                    self._candidate(run.index, problem.root.name, problem.cause)
+                self._record_skip(run.index, problem)
             elif state.type in _TROUBLE:
                 self._record_failure(run.index, run.name, run.task_name, state, problem)
+
+    def _record_skip(self, index: int, skip: Skip) -> None:
+        """Remember why a task run or a subflow run was skipped; under the lock."""
+        if skip.by_cancelling:
+            self.skipped_by_cancelling += 1
+        else:
+            self._candidate(index, skip.root.name, skip.cause)
 
     def _record_failure(
         self, index: int, name: str, kind: str, state: State, problem: Problem | BaseException
@@ -550,6 +576,7 @@ class Engine:
             if self._end(attempt, state, NoValue(state)):
                 if attempt.call is not None:
                     self._cancel_call(attempt.call)
+                self.guard.raise_if_due()
                 return True
         return future.cancelled()
 
@@ -559,6 +586,7 @@ class Engine:
         except Exception:  # noqa: BLE001  # a runner may raise anything; the run is cancelled
             task_log.exception("The task runner could not cancel the call of %r", call.name)
 
+    @interruptible
     def fetch(self, future: TaskFuture[Any]) -> Pickled:
         """Bring the value of a completed run to the driver."""
         if self._stopped:
@@ -574,23 +602,39 @@ class Engine:
 
     # The end
 
-    def wait(self) -> None:
-        """Block until nothing is live, then take no more submissions."""
-        while True:
-            with self.lock:
-                if not self._live:
-                    self._closed = True
-                    return
-                self._idle = idle = threading.Lock()
-                idle.acquire()
-            idle.acquire()
+    def when_idle(self, fn: Callable[[], None]) -> bool:
+        """Have `fn` called, in any thread, when nothing is live any more; false if nothing is.
+
+        Args:
+            fn: It must neither block nor raise.
+        """
+        with self.lock:
+            if not self._live and not self._live_subflows:
+                return False
+            self._when_idle.append(fn)
+            return True
+
+    def _tell_if_idle(self) -> None:
+        with self.lock:
+            if self._live or self._live_subflows:
+                return
+            told, self._when_idle = self._when_idle, []
+        for fn in told:
+            fn()
+
+    def close(self) -> bool:
+        """Take no more submissions, if nothing is live; return whether it is so."""
+        with self.lock:
+            if self._live or self._live_subflows:
+                return False
+            self._closed = True
+            return True
 
     def cancel_waiting(self) -> list[str]:
         """Take nothing new, cancel what has not begun; return the names of what still runs."""
         with self.lock:
             self._closed = True
-            attempts = list(self._live)
-        attempts.sort(key=lambda attempt: -attempt.future.task_run.index)
+            attempts = sorted(self._live, key=_index, reverse=True)  # so that none is skipped
         running = []
         for attempt in attempts:
             if attempt.future.state.type is StateType.RUNNING:
@@ -599,28 +643,50 @@ class Engine:
                 self.cancel(attempt.future)
         return running[::-1]
 
-    def abandon(self) -> None:
-        """End all that is live as cancelled, whether or not it still runs."""
+    def abandon(self) -> list[str]:
+        """Cancel all that is live, take nothing new; return the names of what still runs."""
+        running = self.cancel_waiting()
         for attempt in list(self._live):
             self.cancel(attempt.future)
+        return running
 
     # Subflows
 
     def begin_subflow(self, run: FlowRun[Any]) -> int:
-        """Enter a run of a flow that this flow's body calls; return its index."""
+        """Enter a run of a flow that this flow's body calls; return its index.
+
+        Raises:
+            FlowRunEndedError: If this flow run is over.
+        """
         with self.lock:
+            if self._closed:
+                raise FlowRunEndedError(
+                    f"flow {run.flow_name!r} was called in flow run {self.run.name!r}, "
+                    "which is over"
+                )
             index = self.run.submitted
             self.run.submitted = index + 1
             self.run.subflow_runs.append(run)
+            self._live_subflows += 1
         return index
 
-    def end_subflow(self, index: int, run: FlowRun[Any], error: BaseException | None) -> None:
-        """Count how a subflow run ended."""
+    def end_subflow(self, index: int, run: FlowRun[Any], skip: Skip | None) -> None:
+        """Count how a subflow run ended.
+
+        Args:
+            index: Its index.
+            run: Its record, finished.
+            skip: Why it was skipped, if it was.
+        """
         state = run.state
         with self.lock:
             self.run.count(state)
-            if state.type in _TROUBLE and error is not None:
-                self._record_failure(index, run.name, run.flow_name, state, error)
+            if skip is not None:
+                self._record_skip(index, skip)
+            elif state.type in _TROUBLE and run.error is not None:
+                self._record_failure(index, run.name, run.flow_name, state, run.error)
+            self._live_subflows -= 1
+        self._tell_if_idle()
 
     def stop(self) -> None:
         """Stop the runner, end what it left, and the engine's own threads."""
@@ -630,17 +696,42 @@ class Engine:
             self.runner.stop()
         except Exception:  # noqa: BLE001  # a runner may raise anything; it changes no state
             task_log.exception("Task runner `%s` failed to stop", type(self.runner).__name__)
+        finally:
+            self._end_rest()
+            for thread in (self._timer, self.reporter, self._callbacks):
+                thread.stop()
+
+    def _end_rest(self) -> None:
         with self.lock:
             self._stopped = True
-            left = list(self._live)
+            left = sorted(self._live, key=_index)  # upstream first, so that the others are skipped
         for attempt in left:
             message = f"The task runner stopped before task run {attempt.future.name!r} ended."
             self._end(attempt, *_crash(message, None))
-        for thread in (self._timer, self.reporter, self._callbacks):
-            thread.stop()
 
 
 _TROUBLE: Final = frozenset({StateType.FAILED, StateType.CRASHED})
+
+
+def _index(attempt: Attempt) -> int:
+    return attempt.future.task_run.index
+
+
+def _forget_context(attempt: Attempt) -> None:
+    """Part an attempt's call from its context, where it stands as the innermost run: a cycle."""
+    if attempt.call is not None:
+        attempt.call._context = None
+
+
+def _log_submission(run: TaskRun) -> None:
+    if run.number < LOGGED_RUNS:
+        task_log.info("Submitting task run %r to task runner...", run.name)
+    else:
+        task_log.info(
+            "Task %r was submitted %d times: further runs are logged only if they do not complete",
+            run.task_name,
+            LOGGED_RUNS,
+        )
 
 
 def _crash(message: str, cause: BaseException | None) -> tuple[State, Problem]:

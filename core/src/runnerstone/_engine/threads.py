@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from queue import SimpleQueue
 
+from runnerstone._engine.logs import task_log
+
 
 class SerialThread:
     """Runs callables one after another, in the order given, on a thread of its own."""
@@ -14,28 +16,37 @@ class SerialThread:
     def __init__(self, name: str) -> None:
         self._name = name
         self._queue: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # so that nothing is queued behind the end
         self._thread: threading.Thread | None = None
+        self._stopped = False
 
     def call(self, fn: Callable[[], object]) -> None:
-        """Have `fn` called; it must not raise."""
-        self._queue.put(fn)
-        if self._thread is None:
-            with self._lock:
-                if self._thread is None:
-                    self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                    self._thread.start()
+        """Have `fn` called, and what it raises logged; once stopped, ignore it."""
+        with self._lock:
+            if self._stopped:
+                return
+            self._queue.put(fn)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
 
     def _run(self) -> None:
         while (fn := self._queue.get()) is not None:
-            fn()
+            try:
+                fn()
+            except BaseException:  # noqa: BLE001  # whatever it is, the next are called
+                task_log.exception("The thread %r goes on after an exception:", self._name)
             del fn
 
     def stop(self) -> None:
         """Wait until everything given so far has been called, then end the thread."""
-        if self._thread is not None and self._thread is not threading.current_thread():
+        with self._lock:
+            self._stopped = True
+            thread = self._thread
+        if thread is not None:
             self._queue.put(None)
-            self._thread.join()
+            if thread is not threading.current_thread():
+                thread.join()
 
 
 class TimerThread:
@@ -51,9 +62,11 @@ class TimerThread:
         self._stopped = False
 
     def call_later(self, delay_seconds: float, fn: Callable[[], object]) -> None:
-        """Have `fn` called after a delay; it must neither block nor raise."""
+        """Have `fn` called after a delay, unless stopped; it must neither block nor raise."""
         due = time.monotonic() + delay_seconds
         with self._changed:
+            if self._stopped:
+                return
             heapq.heappush(self._due, (due, next(self._numbers), fn))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
@@ -84,5 +97,5 @@ class TimerThread:
             self._due.clear()
             self._changed.notify()
             thread = self._thread
-        if thread is not None:
+        if thread is not None and thread is not threading.current_thread():
             thread.join()

@@ -10,11 +10,12 @@ from contextvars import copy_context
 from logging import LogRecord
 from typing import Any
 
-import attrs
+import pytest
 
 from runnerstone import Task
 from runnerstone.calls import FlowRunInfo, Program
-from runnerstone.task_runners import Outcome, Pickled, Report, TaskCall, TaskRunner
+from runnerstone.task_runners import Outcome, Pickled, Reference, Report, TaskCall, TaskRunner
+from runnerstone.testing._suites import Suite
 
 
 class CallMaker:
@@ -58,7 +59,7 @@ class Ends:
         """The report to be submitted with a call.
 
         Args:
-            then: Takes place of what the engine does in `Report.done`: it may block.
+            then: Called by `Report.done`, as what the engine does there; it may block.
         """
         return _CollectingReport(self, call.id, then)
 
@@ -94,8 +95,8 @@ class Ends:
             if not self._changed.wait_for(self._all_of(ids), self._patience_seconds):
                 missing = [call_id for call_id in ids if not self._outcomes[call_id]]
                 raise AssertionError(
-                    f"the task runner has not reported the end of {len(missing)} of {len(ids)} calls "
-                    f"within {self._patience_seconds} s, such as {missing[0]}"
+                    f"the task runner has not reported the end of {len(missing)} of {len(ids)} "
+                    f"calls within {self._patience_seconds} s, such as {missing[0]}"
                 )
 
     def _all_of(self, ids: list[str]) -> Callable[[], bool]:
@@ -107,10 +108,10 @@ class Ends:
             return sum(map(len, self._outcomes.values()))
 
     def check(self) -> None:
-        """Check that each call has ended once at most, and has not begun afterwards; once all is over."""
+        """Check that no call has ended twice, or begun after its end, now that all is over."""
         repeated = {call_id: it for call_id, it in self._outcomes.items() if len(it) > 1}
-        assert not repeated, f"the end of a call has to be reported once: {repeated}"  # noqa: S101  # a test's
-        assert not self._begun_late, (  # noqa: S101  # a test's
+        assert not repeated, f"the end of a call has to be reported once: {repeated}"
+        assert not self._begun_late, (
             f"reported as started after their end: {', '.join(self._begun_late)}"
         )
 
@@ -140,3 +141,43 @@ class _CollectingReport(Report):
         self._ends.end(self._call_id, outcome)
         if self._then is not None:
             threading.Thread(target=self._then, name="posted report", daemon=True).start()
+
+
+class CallSuite(Suite):
+    """Tests with calls made by hand."""
+
+    @pytest.fixture
+    def make(self, started_runner: TaskRunner) -> CallMaker:
+        """Makes calls for the started task runner."""
+        return CallMaker(started_runner)
+
+    @pytest.fixture
+    def ends(self) -> Ends:
+        """What is reported."""
+        return Ends(self.patience_seconds)
+
+
+def submit(runner: TaskRunner, calls: Iterable[TaskCall], ends: Ends) -> int:
+    """Submit calls one by one; return which thread did so."""
+    for call in calls:
+        runner.submit(call, ends.report(call))
+    return threading.get_ident()
+
+
+def value_of(runner: TaskRunner, outcome: Outcome) -> Any:
+    """The value that an outcome stands for."""
+    assert outcome.problem is None, f"the call ended in {outcome.problem!r}"
+    if runner.capabilities.shares_memory:
+        return outcome.value
+    return pickled_of(runner, outcome).load()
+
+
+def pickled_of(runner: TaskRunner, outcome: Outcome) -> Pickled:
+    """The value of an outcome that travelled; fetched, if it stayed behind."""
+    value = outcome.value
+    if type(value) is Reference:
+        (value,) = runner.fetch([value])
+    assert type(value) is Pickled, (
+        f"a value that travelled has to be a Pickled or a Reference, and it is {value!r}"
+    )
+    return value

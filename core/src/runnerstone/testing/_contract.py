@@ -1,9 +1,13 @@
 """The suite that authors of task runners inherit."""
 
+from runnerstone.testing._cancellations import CancellationTests
+from runnerstone.testing._crashes import CrashTests
+from runnerstone.testing._endings import EndingTests
 from runnerstone.testing._exceptions import ExceptionTests
 from runnerstone.testing._flow_runs import FlowRunTests
 from runnerstone.testing._lifecycles import LifecycleTests
 from runnerstone.testing._orders import OrderTests
+from runnerstone.testing._outcomes import OutcomeTests
 from runnerstone.testing._reports import ReportTests
 from runnerstone.testing._upstreams import UpstreamTests
 from runnerstone.testing._values import ValueTests
@@ -12,17 +16,20 @@ from runnerstone.testing._values import ValueTests
 class TaskRunnerContract(
     LifecycleTests,
     ReportTests,
+    OutcomeTests,
+    CancellationTests,
     OrderTests,
     ValueTests,
     UpstreamTests,
     ExceptionTests,
+    CrashTests,
+    EndingTests,
     FlowRunTests,
 ):
     """Tests that every task runner has to pass; a subclass overrides the fixture ``task_runner``.
 
-    What a task runner cannot do, by its `Capabilities`, is skipped, and the reason says which one it
-    is. Each test starts copies of the task runner that the fixture gives, so it may be made once for
-    all tests.
+    What a task runner cannot do, by its `Capabilities`, is skipped; the reason tells which of them.
+    Each test starts copies of the task runner that the fixture gives: it may be one for all tests.
 
     Attributes:
         patience_seconds: Longest wait for anything that a test waits for, in seconds; to be raised

@@ -32,7 +32,7 @@ class FlowRunTests(Suite):
         @flow(task_runner=task_runner)
         def both() -> None:
             give("a")
-            add_async(1, 2)  # type: ignore[unused-coroutine]  # a call submits it
+            _ = add_async.submit(1, 2)
 
         record = self.record_of(both)
 
@@ -41,7 +41,7 @@ class FlowRunTests(Suite):
 
     def test_task_runs_are_recorded_with_times_and_places(self, task_runner: TaskRunner) -> None:
         @flow(task_runner=task_runner)
-        def both() -> int:
+        def both() -> Any:
             return add(add_async.submit(1, 2), 3)
 
         before = time.time()
@@ -110,7 +110,7 @@ class FlowRunTests(Suite):
 
         @flow(task_runner=task_runner)
         async def child(name: str) -> None:
-            write_two_lines_async.submit(file, name)
+            _ = write_two_lines_async.submit(file, name)
 
         @flow(task_runner=task_runner)
         async def parent() -> None:
@@ -158,13 +158,13 @@ class FlowRunTests(Suite):
         self, task_runner: TaskRunner, other: TaskRunner
     ) -> None:
         @flow(task_runner=other)
-        def child(value: bytes, passed_on: Callable[[], TaskFuture[bytes]]) -> list[Any]:
-            return [size_of(value), size_of(passed_on()), give(value)]  # type: ignore[arg-type]  # a future stands for its value
+        def child(value: Any, give_future: Callable[[], TaskFuture[bytes]]) -> list[Any]:
+            return [size_of(value), size_of(give_future()), give(value)]
 
         @flow(task_runner=task_runner)
         def parent() -> list[Any]:
             future = give.submit(b"x" * 1_000_000)
-            *sizes, value = child(future, lambda: future)  # type: ignore[arg-type]  # likewise
+            *sizes, value = child(future, lambda: future)
             return [*sizes, size_of(value)]
 
         assert self.in_time(parent) == [1_000_000] * 3
@@ -189,7 +189,7 @@ class FlowRunTests(Suite):
     ) -> None:
         @flow(task_runner=task_runner)
         def child(values: list[str]) -> list[object]:
-            return [type(value).__name__ for value in values] + [give(values[0])]
+            return [*(type(value).__name__ for value in values), give(values[0])]
 
         @flow(task_runner=task_runner)
         def parent() -> list[object]:
@@ -200,11 +200,11 @@ class FlowRunTests(Suite):
     def test_subflow_does_not_run_if_one_of_its_arguments_failed(
         self, task_runner: TaskRunner
     ) -> None:
-        bodies: list[str] = []
+        bodies: list[object] = []
 
         @flow(task_runner=task_runner)
         def child(value: object) -> None:
-            bodies.append("child")
+            bodies.append(value)
 
         @flow(task_runner=task_runner)
         def parent() -> None:
@@ -239,7 +239,7 @@ def _nested(outer: TaskRunner, inner: TaskRunner) -> Flow[[], list[int]]:
     """A flow that has tasks before and after a subflow with tasks."""
 
     @flow(task_runner=inner)
-    def child(number: int) -> int:
+    def child(number: int) -> Any:
         return add(number, add_async.submit(1, 2))
 
     @flow(task_runner=outer)

@@ -22,7 +22,7 @@ class Census:
         self._processes = _descendants()
 
     def newcomers(self, patience_seconds: float) -> list[str]:
-        """Names of the threads and processes that came since, and do not end as far as patience goes."""
+        """The threads and processes that have come since, and do not end soon; described."""
         deadline = time.monotonic() + patience_seconds
         threads = [thread for thread in threading.enumerate() if thread not in self._threads]
         for thread in threads:

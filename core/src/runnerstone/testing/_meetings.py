@@ -14,8 +14,8 @@ Address = tuple[str, int]
 class Meeting:
     """A place where tasks wait until the test lets them go; a socket on the loopback interface.
 
-    Nothing polls: the test blocks in accepting, the tasks block in reading. Closing the meeting lets
-    all of them go, also those that come later, so that no failure leaves a task waiting.
+    Nothing polls: the test blocks in accepting, the tasks block in reading. Closing the meeting
+    lets all of them go, also those that come later, so that no failure leaves a task waiting.
     """
 
     def __init__(self, patience_seconds: float) -> None:
@@ -47,7 +47,7 @@ class Meeting:
         return list(self._guests)
 
     def has_left(self, name: str) -> bool:
-        """Block until a task that was here is gone, as far as patience goes; return whether it is."""
+        """Block until a task that was here is gone; return whether it is."""
         try:
             return self._guests[name].recv(1) == b""
         except TimeoutError:

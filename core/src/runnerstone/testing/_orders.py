@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from runnerstone import TaskFuture, flow
 from runnerstone.task_runners import TaskRunner
@@ -85,7 +85,7 @@ class OrderTests(Suite):
         self, roomy_runner: TaskRunner, meeting: Meeting
     ) -> None:
         @flow(task_runner=roomy_runner)
-        def pair() -> list[TaskFuture[str]]:
+        def pair() -> list[Any]:
             futures = [meet_async.submit(meeting.address, name) for name in ("first", "second")]
             meeting.wait_for(2)
             meeting.close()
@@ -167,7 +167,7 @@ class OrderTests(Suite):
         def in_turn() -> None:
             first = write_two_lines.submit(file, "a")
             second = write_two_lines_async.submit(file, "b", wait_for=[first])
-            write_two_lines.submit(file, "c", wait_for=[second])
+            _ = write_two_lines.submit(file, "c", wait_for=[second])
 
         self.in_time(in_turn)
 

@@ -68,7 +68,7 @@ class Suite:
 
     @pytest.fixture
     def started_runner(self, task_runner: TaskRunner) -> Iterator[TaskRunner]:
-        """A started copy of the task runner, as the engine would have it; stopped after the test."""
+        """A started copy of the task runner, as the engine makes it; stopped after the test."""
         runner = task_runner.copy_for_run()
         try:
             self.in_time(runner.start)
@@ -94,8 +94,8 @@ class Suite:
             frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001  # so it is named
             stack = "".join(traceback.format_stack(frame)) if frame else ""
             pytest.fail(
-                f"{function!r} has not ended within {self.patience_seconds} s. If it is a flow, the "
-                f"task runner has not reported the end of a call. This is where it is:\n{stack}"
+                f"{function!r} has not ended within {self.patience_seconds} s; if it is a flow, "
+                f"the task runner has not reported the end of a call. This is where it is:\n{stack}"
             )
         return ended.result()
 

@@ -1,4 +1,4 @@
-"""The tasks that the tests run, and the values that they exchange; workers import them from here."""
+"""The tasks that the tests run, and the values that they exchange, for workers to import."""
 
 import asyncio
 import os
@@ -130,7 +130,7 @@ def write_two_lines(path: Path, name: str) -> None:
 
 @task
 async def write_two_lines_async(path: Path, name: str) -> None:
-    """Append to a file that the task begins, and after some turns of the event loop that it ends."""
+    """Append to a file that the task begins and, some turns of the event loop later, ends."""
     append_line(path, f"{name} begins")
     for _ in range(10):
         await asyncio.sleep(0)
@@ -249,92 +249,3 @@ class Block:
         return isinstance(other, Block) and self.view == other.view
 
     __hash__ = None  # type: ignore[assignment]  # its bytes may change
-
-
-class Unpicklable:
-    """What cannot travel, and says so."""
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("this object stays at home")
-
-
-class DomainError(Exception):
-    """An exception of the user's own, with an attribute."""
-
-    def __init__(self, reason: str, code: int) -> None:
-        super().__init__(reason, code)
-        self.code = code
-
-
-class FormattingError(Exception):
-    """An exception whose arguments are not its constructor's, so that pickle cannot rebuild it."""
-
-    def __init__(self, reason: str, code: int) -> None:
-        super().__init__(f"{reason} ({code})")
-
-
-class UnpicklableError(Exception):
-    """An exception that cannot travel."""
-
-    def __init__(self) -> None:
-        super().__init__("with baggage")
-        self.baggage = Unpicklable()
-
-
-def raise_domain_error() -> NoReturn:
-    """Raise an exception of the user's own."""
-    raise DomainError("out of stock", 7)
-
-
-def raise_formatting_error() -> NoReturn:
-    """Raise an exception that pickle cannot rebuild."""
-    raise FormattingError("out of stock", 7)
-
-
-def raise_unpicklable_error() -> NoReturn:
-    """Raise an exception that cannot be pickled."""
-    raise UnpicklableError
-
-
-def raise_with_cause() -> NoReturn:
-    """Raise an exception because of another."""
-    try:
-        raise KeyError("shelf")
-    except KeyError as error:
-        raise DomainError("out of stock", 7) from error
-
-
-def raise_group() -> NoReturn:
-    """Raise two exceptions at once."""
-    raise ExceptionGroup("both", [ValueError("first"), DomainError("out of stock", 7)])
-
-
-def raise_keyboard_interrupt() -> NoReturn:
-    """Raise what Ctrl-C raises."""
-    raise KeyboardInterrupt
-
-
-def raise_system_exit() -> NoReturn:
-    """Raise what `sys.exit` raises."""
-    raise SystemExit(3)
-
-
-def raise_cancelled_error() -> NoReturn:
-    """Raise what cancelling a coroutine raises."""
-    raise asyncio.CancelledError
-
-
-def raise_value_error() -> NoReturn:
-    """Raise an ordinary exception."""
-    raise ValueError("ordinary")
-
-
-def make_unpicklable() -> Unpicklable:
-    """A value that cannot travel."""
-    return Unpicklable()
-
-
-def make_unpicklable_function() -> Callable[[], object]:
-    """A function that cannot travel."""
-    unpicklable = Unpicklable()
-    return lambda: unpicklable

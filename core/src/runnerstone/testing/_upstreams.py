@@ -7,6 +7,7 @@ import pytest
 
 from runnerstone import TaskFuture, flow
 from runnerstone.task_runners import TaskRunner
+from runnerstone.testing._meetings import Meeting
 from runnerstone.testing._suites import Suite, names_of
 from runnerstone.testing._tasks import (
     Frozen,
@@ -20,7 +21,6 @@ from runnerstone.testing._tasks import (
     meet,
     total,
 )
-from runnerstone.testing._meetings import Meeting
 
 CONTAINERS: dict[str, Callable[[Any], Any]] = {
     "list": lambda value: [1, value],
@@ -108,11 +108,11 @@ class UpstreamTests(Suite):
 
     def test_chain_of_two_hundred(self, task_runner: TaskRunner) -> None:
         @flow(task_runner=task_runner)
-        def chain() -> int:
-            value: Any = 0
+        def chain() -> Any:
+            value = 0
             for _ in range(200):
                 value = add(value, 1)
-            return value  # type: ignore[no-any-return]  # what the last one gives
+            return value
 
         assert self.in_time(chain) == 200
 
@@ -126,10 +126,11 @@ class UpstreamTests(Suite):
     def test_wait_for_orders_tasks_without_passing_values(self, task_runner: TaskRunner) -> None:
         @flow(task_runner=task_runner)
         def ordered() -> None:
-            failed = fail.submit("first")
-            give.submit("second", wait_for=[give.submit("before")])
-            give.submit("third", wait_for=[failed])
+            given: TaskFuture[Any] = give.submit(1)
+            failed: TaskFuture[Any] = fail.submit("not today")
+            for future in (given, failed):
+                _ = give.submit(2, wait_for=[future])
 
         record = self.record_of(ordered)
 
-        assert names_of(record) == ["Failed", "Completed", "Completed", "NotReady"]
+        assert names_of(record) == ["Completed", "Failed", "Completed", "NotReady"]

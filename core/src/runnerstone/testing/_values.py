@@ -1,5 +1,7 @@
 """What tasks are given and give back."""
 
+from typing import Any
+
 import pytest
 
 from runnerstone import flow, task
@@ -25,7 +27,7 @@ from runnerstone.testing._tasks import (
 )
 
 SIZES = [0, 1, 1000, 64 * 1024, 1_000_000]
-VALUES = [
+VALUES: list[Any] = [
     None,
     "text",
     [],
@@ -68,7 +70,7 @@ class ValueTests(Suite):
         def asking() -> tuple[bytes, int]:
             future = give.submit(b"x" * 1_000_000)
             value = future.result(self.patience_seconds)
-            return value, size_of(future)  # type: ignore[arg-type]  # a future stands for its value
+            return value, size_of(future)
 
         assert self.in_time(asking) == (b"x" * 1_000_000, 1_000_000)
 
@@ -173,7 +175,7 @@ class ValueTests(Suite):
         results = self.in_time(appended)
 
         assert items == [1]
-        assert results == [[1], [1, 2], [1, 3]], "tasks share a value that each should have of its own"
+        assert results == [[1], [1, 2], [1, 3]], "each task has to get a copy of its own"
 
     def test_argument_is_as_it_was_when_the_task_was_called(
         self, travelling_runner: TaskRunner
@@ -195,9 +197,7 @@ class ValueTests(Suite):
         @flow(task_runner=travelling_runner)
         def read_only() -> list[bool]:
             small, large = Block(bytearray(1000)), Block(bytearray(1_000_000))
-            return [
-                is_read_only(block) for block in (small, large, give(small), give(large))
-            ]
+            return [is_read_only(block) for block in (small, large, give(small), give(large))]
 
         assert self.in_time(read_only) == [True] * 4
 

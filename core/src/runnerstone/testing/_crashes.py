@@ -1,0 +1,86 @@
+"""What the task runner or the way to it, not the task, is to blame for."""
+
+import os
+from typing import Any
+
+import pytest
+
+from runnerstone import TaskFuture, flow
+from runnerstone.errors import TaskCrashedError
+from runnerstone.task_runners import TaskRunner
+from runnerstone.testing._suites import Suite
+from runnerstone.testing._tasks import Record, add, call, give, tell_place
+from runnerstone.testing._troubles import Unloadable, Unpicklable, die, make_unpicklable
+
+
+class CrashTests(Suite):
+    """What cannot travel, or dies on the way, crashes one run and is named."""
+
+    def test_value_that_cannot_travel_crashes_its_run(self, travelling_runner: TaskRunner) -> None:
+        futures: list[TaskFuture[Any]] = []
+
+        @flow(task_runner=travelling_runner)
+        def stuck() -> str:
+            futures.append(call.submit(make_unpicklable))
+            return give("unharmed")
+
+        assert self.in_time(stuck) == "unharmed"
+        (future,) = futures
+        assert future.state.is_crashed(), f"the run ended {future.state}"
+        assert future.name in str(future.state.message)
+        assert "this object stays at home" in str(future.state.message)
+        assert isinstance(future.exception(), TaskCrashedError)
+
+    def test_argument_that_cannot_travel_crashes_its_run(
+        self, travelling_runner: TaskRunner
+    ) -> None:
+        futures: list[TaskFuture[Any]] = []
+
+        @flow(task_runner=travelling_runner)
+        def stuck() -> str:
+            futures.append(add.submit(1, second={"key": [Record(Unpicklable())]}))
+            return give("unharmed")
+
+        assert self.in_time(stuck) == "unharmed"
+        (future,) = futures
+        assert future.state.is_crashed(), f"the run ended {future.state}"
+        assert future.name in str(future.state.message)
+        assert "argument 'second'['key'][0].first" in str(future.state.message)
+        assert isinstance(future.exception(), TaskCrashedError)
+
+    def test_argument_that_cannot_be_unpickled_crashes_its_run(
+        self, travelling_runner: TaskRunner
+    ) -> None:
+        futures: list[TaskFuture[Any]] = []
+
+        @flow(task_runner=travelling_runner)
+        def stuck() -> str:
+            futures.append(give.submit([Unloadable()]))
+            return give("unharmed")
+
+        assert self.in_time(stuck) == "unharmed"
+        (future,) = futures
+        assert future.state.is_crashed(), f"the run ended {future.state}"
+        assert "too large for this process" in str(future.state.message)
+        assert isinstance(future.exception(), TaskCrashedError)
+
+    def test_worker_that_dies_crashes_its_run(self, travelling_runner: TaskRunner) -> None:
+        futures: list[TaskFuture[Any]] = []
+
+        @flow(task_runner=travelling_runner)
+        def asking() -> tuple[int, int]:
+            return tell_place()
+
+        @flow(task_runner=travelling_runner)
+        def dying() -> str:
+            futures.append(call.submit(die))
+            return "plain value"
+
+        process, _ = self.in_time(asking)
+        if process == os.getpid():
+            pytest.skip("calls run in the driver's process")
+        assert self.in_time(dying) == "plain value"
+        (future,) = futures
+        assert future.state.is_crashed(), f"the run ended {future.state}"
+        assert isinstance(future.exception(), TaskCrashedError)
+        assert self.in_time(asking)[0] != os.getpid()
