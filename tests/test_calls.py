@@ -16,19 +16,11 @@ import pytest
 from runnerstone import Cancelled, Completed, Failed, Task, task
 from runnerstone._arguments import extract
 from runnerstone._context import current_run, where
-from runnerstone._pickles import dump
-from runnerstone.calls import (
-    EXCEPTION_LIMIT,
-    PROGRAMS_KEPT,
-    Crash,
-    Failure,
-    FlowRunInfo,
-    Outcome,
-    Pickled,
-    Program,
-    TaskCall,
-)
+from runnerstone._pickles import Pickled, dump
+from runnerstone.calls import FlowRunInfo, TaskCall
 from runnerstone.errors import NotInFlowError, TaskCrashedError, TaskFailedError
+from runnerstone.outcomes import EXCEPTION_LIMIT, Crash, Failure, Outcome
+from runnerstone.programs import PROGRAMS_KEPT, Program
 from runnerstone.states import RUNNING
 
 FLOW_RUN = FlowRunInfo("0123456789abcdef", "olivine-swan", "census")
@@ -225,6 +217,17 @@ def test_a_live_failure_keeps_no_local_variables_alive():
 
     assert outcome.problem is not None
     assert alive[0]() is None
+
+
+def test_exceptions_that_came_from_one_another_are_a_failure():
+    def raise_it():
+        first, second = ValueError("first"), ValueError("second")
+        first.__cause__, second.__cause__ = second, first
+        raise first
+
+    failure = new_call(raise_it)().problem
+
+    assert str(failure.error()) == "first"
 
 
 @pytest.mark.parametrize("link", ["__cause__", "__context__", "exceptions"])
@@ -705,7 +708,8 @@ def test_tasks_of_the_main_module_travel_by_value_with_what_they_use(python):
         import pickle, subprocess, sys
         from runnerstone import task
         from runnerstone._pickles import dump
-        from runnerstone.calls import FlowRunInfo, Program, TaskCall
+        from runnerstone.calls import FlowRunInfo, TaskCall
+        from runnerstone.programs import Program
 
         class Number:
             def __init__(self, value):
@@ -744,6 +748,15 @@ def test_a_coroutine_function_is_run_to_its_end(travels):
     assert (outcome.value.load() if travels else outcome.value) == 3
 
 
+def test_a_coroutine_function_runs_in_the_thread_of_the_call():
+    async def thread():
+        return threading.current_thread()
+
+    outcome = new_call(thread)()
+
+    assert outcome.value is threading.current_thread()
+
+
 def test_a_coroutine_function_runs_where_the_thread_has_a_running_loop():
     call = new_call(add_later, 1, 2)
 
@@ -770,6 +783,7 @@ def test_a_coroutine_function_that_raises_is_a_failure():
     outcomes = [new_call(fail_later)(), asyncio.run(new_call(fail_later).run_async())]
 
     assert [str(outcome.problem.error()) for outcome in outcomes] == ["no", "no"]
+    assert [outcome.value for outcome in outcomes] == [None, None]
 
 
 def test_a_coroutine_function_is_the_innermost_run_on_loop_of_the_callers():

@@ -15,7 +15,6 @@ import pytest
 
 from runnerstone import contracts, flow, task
 from runnerstone._pickles import dump
-from runnerstone.calls import Crash, Outcome
 from runnerstone.contracts import (
     Capabilities,
     Reference,
@@ -26,6 +25,7 @@ from runnerstone.contracts import (
     relay,
 )
 from runnerstone.errors import InvalidTaskRunnerError, TaskRunnerError, ValueLostError
+from runnerstone.outcomes import Crash, Outcome
 from runnerstone.states import Failed, StateType
 
 
@@ -141,6 +141,22 @@ def test_capabilities_are_the_classs_and_an_instance_may_narrow_them():
 
     assert ProudTaskRunner.capabilities.kills
     assert not narrowed.capabilities.kills
+
+
+def test_a_task_runner_that_says_nothing_of_itself_promises_nothing():
+    promised = attrs.asdict(Capabilities())
+
+    assert promised == {
+        "parallel": True,
+        "distributed": False,
+        "shares_memory": False,
+        "cancels_queued": False,
+        "interrupts": False,
+        "kills": False,
+        "knows_resources": False,
+        "inline_limit": 64 * 1024,
+        "gains_from_packing": False,
+    }
 
 
 def test_capabilities_cannot_be_changed():
@@ -316,7 +332,9 @@ def test_a_description_can_be_pickled():
 def test_a_copy_in_use_refuses_pickling(duplicate):
     runner = InlineTaskRunner().copy_for_run()
 
-    with pytest.raises(TypeError, match="a started InlineTaskRunner cannot be pickled: it belongs"):
+    with pytest.raises(
+        TypeError, match=r"^a started InlineTaskRunner cannot be pickled: it belongs"
+    ):
         duplicate(runner)
 
 
@@ -347,7 +365,7 @@ def test_the_least_task_runner_knows_no_slots_and_shares_nothing():
 
 
 def test_a_task_runner_that_keeps_no_values_says_so_when_asked_for_one():
-    with pytest.raises(ValueLostError, match=r"InlineTaskRunner keeps no values, and made .*'h'"):
+    with pytest.raises(ValueLostError, match=r"^InlineTaskRunner keeps no values, and made .*'h'"):
         InlineTaskRunner().fetch([Reference("h")])
 
 

@@ -286,7 +286,9 @@ def test_result_that_takes_too_long_is_a_timeout():
             future = pass_gate.submit(gate)
             gate.reached.wait()
 
-            with pytest.raises(TimeoutError, match=rf"'{future.name}' is Running after 0.01 s"):
+            with pytest.raises(
+                TimeoutError, match=rf"^task run '{future.name}' is Running after 0.0"
+            ):
                 future.result(timeout=0.01)
 
 
@@ -297,7 +299,9 @@ def test_exception_that_takes_too_long_is_a_timeout():
             pass_gate.submit(gate)
             future = parse.submit(1)
 
-            with pytest.raises(TimeoutError, match=rf"'{future.name}' is Pending after 0 s"):
+            with pytest.raises(
+                TimeoutError, match=rf"^task run '{future.name}' is Pending after 0 s"
+            ):
                 future.exception(timeout=0)
 
 
@@ -670,7 +674,7 @@ def test_a_future_refuses_to_be_pickled_or_copied(duplicate):
     def body():
         future = parse.submit(1)
 
-        with pytest.raises(TypeError, match=rf"'{future.name}' cannot be pickled or copied: pass"):
+        with pytest.raises(TypeError, match=r"^the future of task run '.*' cannot be pickled or"):
             duplicate(future)
 
 

@@ -209,7 +209,7 @@ def test_what_the_main_module_defines_travels_by_value(python, wrap):
 
 @pytest.fixture
 def module_by_value(site):
-    """A package whose modules another process has not got."""
+    """A module of a package that other processes have not got."""
     package = site.folder / "only_here"
     package.mkdir()
     (package / "__init__.py").write_text("")
@@ -217,20 +217,25 @@ def module_by_value(site):
     importlib.invalidate_caches()
     numbers = importlib.import_module("only_here.numbers")
     cloudpickle.register_pickle_by_value(sys.modules["only_here"])
+    sys.path.remove(str(site.folder))
     yield numbers
     cloudpickle.unregister_pickle_by_value(sys.modules["only_here"])
 
 
 def test_what_a_module_by_value_defines_travels_without_it(module_by_value):
     pickled = dump({"fn": module_by_value.double})
-    module_name, double = module_by_value.__name__, module_by_value.double
-    del sys.modules[module_name], module_by_value.double
+    del sys.modules[module_by_value.__name__]
 
     copy = pickled.load()
 
-    sys.modules[module_name] = module_by_value
-    module_by_value.double = double
     assert copy["fn"](4) == 8
+
+
+def test_a_value_that_the_standard_pickler_gave_up_on_has_its_buffers_once():
+    pickled = dump([np.arange(3), lambda: 1])
+
+    assert len(pickled.buffers) == 1
+    assert pickled.load()[0].tolist() == [0, 1, 2]
 
 
 def test_what_the_standard_pickler_can_do_is_pickled_once():

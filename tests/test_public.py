@@ -16,12 +16,14 @@ LATER = {
 # Names without underscore that other modules of core, or its tests, use, and nobody else. A new one
 # is entered here or in its module's `__all__`: that is the decision whether it is public.
 INTERNAL = {
-    "runnerstone.calls": {"EXCEPTION_LIMIT", "PROGRAMS_KEPT", "Runnable", "run_coroutine"},
+    "runnerstone.calls": {"run_coroutine"},
     "runnerstone.cli": {"EXAMPLES", "INTERRUPTED", "run", "runners"},
     "runnerstone.contracts": {"check_task_runner_class", "refuse"},
     "runnerstone.flows": {"TaskRunnerChoice"},
     "runnerstone.futures": {"Owner", "wake"},
     "runnerstone.hookspecs": {"PROJECT", "TASK_RUNNER_GROUP", "hookspec"},
+    "runnerstone.outcomes": {"EXCEPTION_LIMIT"},
+    "runnerstone.programs": {"PROGRAMS_KEPT", "Runnable"},
     "runnerstone.runs": {"FAILURES_KEPT", "NoValue", "Problem", "Skip"},
     "runnerstone.states": {
         *("ALL_COMPLETED", "AWAITING_RETRY", "COMPLETED", "FINAL_TYPES", "NotReady"),
@@ -29,10 +31,9 @@ INTERNAL = {
     },
     "runnerstone.tasks": {"is_coroutine_function", "task_key"},
 }
-# Modules with public names that other modules define; `Pickled` is one of calls'.
+# Modules with public names that other modules define.
 REEXPORTING = {
     "runnerstone",
-    "runnerstone.calls",
     "runnerstone.task_runners",
     "runnerstone.testing",
 }

@@ -1,12 +1,13 @@
+import gc
 import time
 import traceback
+import weakref
 from threading import Event
 
 import pytest
 
 from runnerstone import Cancelled, Completed, Failed, FlowRun, TaskRun, flow, task
 from runnerstone._context import where
-from runnerstone.calls import Crash, Failure, Program
 from runnerstone.errors import (
     FlowCancelledError,
     FlowFailedError,
@@ -15,7 +16,9 @@ from runnerstone.errors import (
     TaskFailedError,
     UpstreamNotCompletedError,
 )
-from runnerstone.runs import FAILURES_KEPT, NoValue, Skip
+from runnerstone.outcomes import Crash, Failure
+from runnerstone.programs import Program
+from runnerstone.runs import NoValue, Skip
 from runnerstone.states import COMPLETED, Crashed, NotReady, StateType
 
 
@@ -220,6 +223,21 @@ def test_the_traceback_of_a_failed_flow_run_does_not_grow_with_each_raise():
     assert len(set(lengths)) == 1
 
 
+def test_an_exception_that_result_raised_keeps_no_flow_run_alive():
+    run = flow(lambda: [fail()]).run()
+    alive = weakref.ref(run)
+    try:
+        run.result()
+    except ValueError as error:
+        kept = error
+
+    del run
+    gc.collect()
+
+    assert kept.args == ("no",)
+    assert alive() is None
+
+
 @pytest.mark.parametrize(
     ("state", "kind", "text"),
     [
@@ -301,12 +319,12 @@ def test_a_flow_run_without_task_runs_has_nothing_to_count():
 def test_a_flow_run_keeps_the_first_failures_whole_and_counts_the_rest():
     @flow(task_runner="sequential")
     def body():
-        for number in range(FAILURES_KEPT + 3):
+        for number in range(103):
             fail(str(number))
 
     run = body.run()
 
-    assert [str(error) for _, error in run.failures] == [str(n) for n in range(FAILURES_KEPT)]
+    assert [str(error) for _, error in run.failures] == [str(n) for n in range(100)]
     assert run.failures[7][0] == f"fail-{fail.key}-7"
     assert run.further_failures == {("fail", "FAILED"): 3}
 

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 from threading import Event
 
 import pytest
@@ -147,22 +146,6 @@ def test_tasks_print_to_stdout_and_the_log_goes_to_stderr(run_script):
     assert finished.stdout == "Hello!\nHello from Dask!\nHello!\n"
     assert "Hello" not in finished.stderr
     assert len(finished.stderr.splitlines()) == len(SEED_LOG.splitlines()) - 3
-
-
-def test_script_and_log_are_the_seed_s():
-    folder = Path(os.environ.get("RUNNERSTONE_SEED", ""))
-    if not (folder / "mixed_runners.log").is_file():
-        pytest.skip("RUNNERSTONE_SEED does not name the folder with the seed")
-    script = (folder / "mixed_runners.py").read_text(encoding="utf-8").partition('"""\nfrom ')[2]
-    lines = (folder / "mixed_runners.log").read_text(encoding="utf-8").splitlines(keepends=True)
-
-    script = f"from {script}".replace(
-        "import DaskTaskRunner, SequentialTaskRunner", "import SequentialTaskRunner"
-    ).replace("DaskTaskRunner()", '"sequential"')
-    text = "".join(it for it in lines if "Dask cluster" not in it and "Dask dashboard" not in it)
-
-    assert script == SEED_SCRIPT
-    assert masked(text).replace("DaskTaskRunner", "SequentialTaskRunner") == SEED_LOG
 
 
 def test_names_of_task_runs_count_each_task_in_each_flow_run():

@@ -18,13 +18,13 @@ import pytest
 from runnerstone import Failed, StateType, flow, task
 from runnerstone._engine.interrupts import InterruptGuard
 from runnerstone._engine.task_runs import Engine
-from runnerstone.calls import Outcome
 from runnerstone.errors import (
     FlowRunEndedError,
     TaskCancelledError,
     TaskCrashedError,
     UpstreamNotCompletedError,
 )
+from runnerstone.outcomes import Outcome
 from runnerstone.runs import FlowRun
 from runnerstone.task_runners import (
     Capabilities,

@@ -7,7 +7,8 @@ from functools import partial
 from logging import getLogger
 from typing import Final
 
-from runnerstone.calls import Crash, Outcome, TaskCall
+from runnerstone.calls import TaskCall
+from runnerstone.outcomes import Crash, Outcome
 
 _log: Final = getLogger("runnerstone.task_runners")
 

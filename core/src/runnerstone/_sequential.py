@@ -3,8 +3,9 @@
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from runnerstone.calls import Outcome, TaskCall
+from runnerstone.calls import TaskCall
 from runnerstone.contracts import Capabilities, Report, TaskRunner
+from runnerstone.outcomes import Outcome
 
 if TYPE_CHECKING:
     from runnerstone._loops import LoopThread

@@ -1,241 +1,20 @@
-"""What travels to a worker and back: a call, and the outcome that it ends in."""
+"""What travels to a worker, to be executed there."""
 
-import threading
 import time
-from collections.abc import Coroutine, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Coroutine, Mapping
 from contextvars import Context, copy_context
-from typing import Any, Final, Protocol
+from typing import Any
 
 import attrs
 
 from runnerstone._arguments import Template
 from runnerstone._context import current_run, where
 from runnerstone._pickles import Pickled, dump, safe_repr
-from runnerstone.errors import TaskCrashedError, TaskFailedError
+from runnerstone.outcomes import Crash, Failure, Outcome
+from runnerstone.programs import Program
 from runnerstone.states import State, StateType
 
-__all__ = ["Crash", "Failure", "FlowRunInfo", "Outcome", "Pickled", "Program", "TaskCall"]
-
-# A pickled exception above this, in bytes, stays behind: its text is told instead.
-EXCEPTION_LIMIT: Final = 64 * 1024
-# Programs that a worker process keeps unpickled.
-PROGRAMS_KEPT: Final = 512
-
-
-class _WorkerTraceback(Exception):  # noqa: N818  # it is shown as a traceback's cause, never caught
-    """An exception's traceback in another process, as text; the standard library's idea."""
-
-    def __str__(self) -> str:
-        return f"\n{self.args[0]}"
-
-
-@attrs.frozen
-class Failure:
-    """The user's function raised.
-
-    Attributes:
-        type_name: Qualified name of the exception's type.
-        text: The exception's `repr`.
-        traceback: Formatted as Python prints it; empty if the exception never left its process.
-    """
-
-    type_name: str
-    text: str
-    traceback: str
-    _raised: BaseException | bytes | None = None
-    _raised_at: Any = None
-
-    @classmethod
-    def of(cls, error: BaseException, *, travels: bool) -> "Failure":
-        """Record `error`; to be called outside of the ``except`` block.
-
-        Args:
-            error: What was raised.
-            travels: Whether the failure goes to another process, as text and pickle. If not, the
-                exception itself is kept, and its frames let go of their local variables.
-        """
-        kind = type(error)
-        import traceback  # slow to load, and needed only by failures
-
-        type_name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
-        text = safe_repr(error)
-        if travels:
-            formatted = "".join(traceback.format_exception(error))
-            return cls(type_name, text, formatted, _pickle_exception(error))
-        for one in _with_origins(error):
-            traceback.clear_frames(one.__traceback__)
-        return cls(type_name, text, "", error, error.__traceback__)
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether it was a `KeyboardInterrupt`."""
-        return self.type_name == "KeyboardInterrupt"
-
-    def error(self) -> BaseException:
-        """The exception to raise in the driver, with its traceback.
-
-        The user's own where it can be had. `TaskFailedError` where it cannot, and instead of
-        exceptions that are no `Exception`: a task's `SystemExit` shall not end the driver.
-        """
-        raised: BaseException | None = None
-        if isinstance(self._raised, bytes):
-            with suppress(Exception):  # what does not load here, its text tells
-                raised = Pickled(self._raised).load()
-        elif self._raised is not None:
-            raised = self._raised.with_traceback(self._raised_at)
-        if raised is not None and self.traceback:
-            raised.__cause__ = _WorkerTraceback(self.traceback)
-        if isinstance(raised, Exception):
-            return raised
-        failed = TaskFailedError(f"the task raised {self.text}")
-        failed.__cause__ = raised or _WorkerTraceback(self.traceback)
-        return failed
-
-
-@attrs.frozen
-class Crash:
-    """The infrastructure, not the user's function, ended a call.
-
-    Attributes:
-        message: What happened, where, and what to do about it.
-        cause: The exception that told of it, if there was one.
-        lost: Numbers, in ``call.upstream``, of the values that turned out to be gone.
-    """
-
-    message: str
-    cause: BaseException | None = None
-    lost: tuple[int, ...] = attrs.field(default=(), kw_only=True)
-
-    def error(self) -> BaseException:
-        """The exception to raise in the driver."""
-        crashed = TaskCrashedError(self.message)
-        crashed.__cause__ = self.cause
-        return crashed
-
-
-@attrs.frozen
-class Outcome:
-    """What a call ended in.
-
-    Attributes:
-        value: What the function returned: the value itself on runners that share memory, else a
-            `Pickled`, which a runner may replace by a `Reference` to where it keeps it.
-        problem: Why there is no value; None if there is one.
-        state: The final state that the function chose by returning it; None leaves that to the
-            engine.
-        started: When the function started, in seconds since the epoch by the worker's clock; None
-            if it did not.
-        ended: When it ended, likewise.
-        where: The worker that ran it.
-    """
-
-    value: Any = None
-    problem: Failure | Crash | None = None
-    state: State | None = attrs.field(default=None, kw_only=True)
-    started: float | None = attrs.field(default=None, kw_only=True)
-    ended: float | None = attrs.field(default=None, kw_only=True)
-    where: str | None = attrs.field(default=None, kw_only=True)
-
-
-class Runnable(Protocol):
-    """What a program is made of; a `Task` is one."""
-
-    @property
-    def fn(self) -> Any: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def key(self) -> str: ...
-    @property
-    def is_async(self) -> bool: ...
-
-
-class Program:
-    """What all calls of one task in one flow run share: the function and its options.
-
-    It is pickled once, when a call first travels, and unpickled once a worker process.
-
-    Attributes:
-        task_name: The task's name.
-        key: The task's key, eight hexadecimal digits.
-        is_async: Whether the function is a coroutine function.
-    """
-
-    __slots__ = ("_fn", "_lock", "_packed", "_task", "is_async", "key", "task_name")
-
-    def __init__(
-        self, task_name: str, key: str, *, is_async: bool, packed: tuple[bytes, bytes] | None = None
-    ) -> None:
-        """Describe a program; `of` makes one of a task.
-
-        Args:
-            task_name: See the attributes.
-            key: Likewise.
-            is_async: Likewise.
-            packed: Digest and payload of one that arrives in a worker.
-        """
-        self.task_name = task_name
-        self.key = key
-        self.is_async = is_async
-        self._packed = packed
-        self._task: Runnable | None = None
-        self._fn: Any = None
-        self._lock = threading.Lock()  # guards the pickling and the unpickling
-
-    @classmethod
-    def of(cls, task: Runnable) -> "Program":
-        """The program of a task."""
-        program = cls(task.name, task.key, is_async=task.is_async)
-        program._task = task
-        program._fn = task.fn
-        return program
-
-    @property
-    def digest(self) -> bytes:
-        """The payload's digest, 16 bytes: equal programs need to be sent to a worker only once."""
-        return self._pack()[0]
-
-    @property
-    def payload(self) -> bytes:
-        """The pickled task. Raises what pickling it raises."""
-        return self._pack()[1]
-
-    def _pack(self) -> tuple[bytes, bytes]:
-        with self._lock:
-            if self._packed is None:
-                import hashlib  # slow to load, and needed only where calls travel
-
-                payload = dump(self._task, in_band=True).head
-                self._packed = hashlib.blake2b(payload, digest_size=16).digest(), payload
-            return self._packed
-
-    def function(self) -> Any:
-        """The user's function; in a worker, unpickled when first asked for."""
-        if self._fn is None:
-            payload = self.payload
-            with self._lock:
-                if self._fn is None:
-                    self._fn = Pickled(payload).load().fn
-        return self._fn
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _arrived, (self._pack(), self.task_name, self.key, self.is_async)
-
-
-_arrivals: dict[bytes, Program] = {}
-
-
-def _arrived(packed: tuple[bytes, bytes], task_name: str, key: str, is_async: bool) -> Program:  # noqa: FBT001  # called by pickle
-    """The program with this digest; one a worker process."""
-    digest = packed[0]
-    program = _arrivals.get(digest)
-    if program is None:
-        program = Program(task_name, key, is_async=is_async, packed=packed)
-        program = _arrivals.setdefault(digest, program)
-        for oldest in list(_arrivals)[:-PROGRAMS_KEPT]:
-            _arrivals.pop(oldest, None)
-    return program
+__all__ = ["FlowRunInfo", "TaskCall"]
 
 
 @attrs.frozen
@@ -331,7 +110,7 @@ class TaskCall:
             del self, upstream
 
     async def run_async(self, *upstream: Any) -> Outcome:
-        """Execute a call of a coroutine function, in an asyncio task whose context is `context()`."""
+        """Execute a call of a coroutine function, in an asyncio task that has its `context()`."""
         current_run.set(self)
         started = time.time()
         function = args = kwargs = value = error = None
@@ -436,31 +215,3 @@ def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(copy_context().run, asyncio.run, coroutine).result()
-
-
-def _with_origins(error: BaseException) -> Iterator[BaseException]:
-    """The exception, and all that it came from or that it groups, each once."""
-    seen: set[int] = set()
-    rest: list[BaseException | None] = [error]
-    while rest:
-        one = rest.pop()
-        if one is None or id(one) in seen:
-            continue
-        seen.add(id(one))
-        yield one
-        rest += [one.__cause__, one.__context__]
-        if isinstance(one, BaseExceptionGroup):
-            rest += one.exceptions
-
-
-def _pickle_exception(error: BaseException) -> bytes | None:
-    """The exception pickled, if a copy of it that is its equal in type and text comes back."""
-    try:
-        pickled = dump(error, in_band=True)
-        if pickled.nbytes > EXCEPTION_LIMIT:
-            return None
-        copy = pickled.load()
-        faithful = type(copy) is type(error) and str(copy) == str(error)
-    except Exception:  # noqa: BLE001  # it does not survive: its text will
-        return None
-    return pickled.head if faithful else None

@@ -50,8 +50,9 @@ from typing import TYPE_CHECKING, Any, Final, Self, dataclass_transform, final
 import attrs
 
 from runnerstone._pickles import Pickled
-from runnerstone.calls import Crash, Outcome, TaskCall
+from runnerstone.calls import TaskCall
 from runnerstone.errors import InvalidTaskRunnerError, ValueLostError
+from runnerstone.outcomes import Crash, Outcome
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

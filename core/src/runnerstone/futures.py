@@ -10,7 +10,7 @@ from functools import partial
 from logging import getLogger
 from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Protocol, TypeVar
 
-from runnerstone.calls import Pickled
+from runnerstone._pickles import Pickled
 from runnerstone.contracts import Reference
 from runnerstone.runs import Problem, TaskRun
 from runnerstone.states import State

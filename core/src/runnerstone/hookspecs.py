@@ -24,6 +24,7 @@ hookimpl: Final = pluggy.HookimplMarker(PROJECT)
 def runnerstone_task_runners() -> list[TaskRunnerSpec]:  # type: ignore[empty-body]  # a specification
     """Announce task runners: one spec for each entry point that names the plugin.
 
-    Called in the driver, when a runner is first resolved by one of the plugin's names, and each time
-    the installed runners are listed. If it raises, the plugin is set aside and the error is told.
+    Called in the driver, when a runner is first resolved by one of the plugin's names, and each
+    time the installed runners are listed. If it raises, the plugin is set aside and the error is
+    told.
     """

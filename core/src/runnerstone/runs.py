@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import attrs
 
-from runnerstone.calls import Crash, Failure, FlowRunInfo, Program
+from runnerstone.calls import FlowRunInfo
 from runnerstone.errors import (
     FlowCancelledError,
     FlowFailedError,
@@ -16,6 +16,8 @@ from runnerstone.errors import (
     TaskFailedError,
     UpstreamNotCompletedError,
 )
+from runnerstone.outcomes import Crash, Failure
+from runnerstone.programs import Program
 from runnerstone.states import AWAITING_RETRY, PENDING, RETRYING, RUNNING, State, StateType
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ Authors derive from `TaskRunner`. The manual, with a complete runner, is the doc
 from typing import Any
 
 from runnerstone._concurrent import ConcurrentTaskRunner
+from runnerstone._pickles import Pickled
 from runnerstone._plugins import (
     WELL_KNOWN,
     InstalledTaskRunner,
@@ -22,7 +23,7 @@ from runnerstone._plugins import (
     resolve_task_runner,
 )
 from runnerstone._sequential import SequentialTaskRunner
-from runnerstone.calls import Crash, Failure, Outcome, Pickled, TaskCall
+from runnerstone.calls import TaskCall
 from runnerstone.contracts import (
     CONTRACT_VERSION,
     Capabilities,
@@ -33,6 +34,7 @@ from runnerstone.contracts import (
     relay,
 )
 from runnerstone.hookspecs import hookimpl
+from runnerstone.outcomes import Crash, Failure, Outcome
 
 __all__ = [
     "CONTRACT_VERSION",

@@ -14,7 +14,7 @@ from runnerstone._context import current_run
 from runnerstone._engine.interrupts import guarding
 from runnerstone._engine.logs import flow_log, show_logs
 from runnerstone._engine.outcomes import FLOW_FAILED, JUDGED, Conclusion, conclude
-from runnerstone._engine.steps import Blocking, Body, Steps, Until
+from runnerstone._engine.steps import Blocking, Body, DroppedError, Steps, Until
 from runnerstone._engine.task_runs import FUTURES, Engine
 from runnerstone.contracts import TaskRunner
 from runnerstone.futures import TaskFuture
@@ -128,12 +128,12 @@ def _waiting_steps(engine: Engine, error: BaseException | None) -> Steps[BaseExc
     """Wait until all that was submitted is final; return what interrupted that, if anything did.
 
     The first interrupt, be it in the body or while waiting, cancels what has not begun; the second
-    ends the waiting, and so does the end of a coroutine that is dropped.
+    ends the waiting. A coroutine that is dropped does not wait at all.
     """
     interrupt = None if isinstance(error, Exception) else error
     if interrupt is not None:
         _cancel_waiting(engine)
-    while not isinstance(interrupt, GeneratorExit):
+    while not isinstance(interrupt, DroppedError):
         try:
             engine.guard.raise_if_due()
             yield Until(engine.when_idle)

@@ -22,6 +22,10 @@ from runnerstone.runs import FlowRun
 T = TypeVar("T")
 
 
+class DroppedError(BaseException):
+    """The coroutine of an async flow is closed, and may await nothing more."""
+
+
 class Step(Protocol):
     """A step: either of its methods takes it."""
 
@@ -96,7 +100,7 @@ class Blocking:
         return self.fn()
 
     async def run_async(self) -> Any:
-        """Call it on a thread. Who cancels this waits for its end; who cancels it twice does not."""
+        """Call it on a thread. Who cancels this waits for its end; who does so twice does not."""
         import asyncio  # heavy, and whoever runs a coroutine has it loaded
 
         call = asyncio.ensure_future(asyncio.to_thread(self.fn))
@@ -130,8 +134,8 @@ async def run_steps_async(steps: Steps[FlowRun[Any]]) -> FlowRun[Any]:
         while True:
             try:
                 result = await step.run_async()
-            except GeneratorExit as error:  # this coroutine is dropped: it may await nothing more
-                run_steps(steps, error)
+            except GeneratorExit:  # which would close the steps, not throw it into them
+                run_steps(steps, DroppedError())
                 raise
             except BaseException as error:  # noqa: BLE001  # the steps judge it
                 step = steps.throw(error)

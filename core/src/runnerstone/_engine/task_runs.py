@@ -27,10 +27,12 @@ from runnerstone._engine.interrupts import InterruptGuard, interruptible, is_in_
 from runnerstone._engine.logs import task_log
 from runnerstone._engine.threads import SerialThread, TimerThread
 from runnerstone._pickles import Pickled, dump, dump_arguments
-from runnerstone.calls import Crash, Failure, Outcome, Program, TaskCall
+from runnerstone.calls import TaskCall
 from runnerstone.contracts import Reference, Report, TaskRunner, refuse
 from runnerstone.errors import FlowRunEndedError, ResultGoneError, UnpicklableError
 from runnerstone.futures import TaskFuture
+from runnerstone.outcomes import Crash, Failure, Outcome
+from runnerstone.programs import Program
 from runnerstone.runs import FlowRun, NoValue, Problem, Skip, TaskRun
 from runnerstone.states import (
     COMPLETED,

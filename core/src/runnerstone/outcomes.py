@@ -1,0 +1,159 @@
+"""What a call ends in: a value, or the user's failure, or the infrastructure's crash."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, Final
+
+import attrs
+
+from runnerstone._pickles import Pickled, dump, safe_repr
+from runnerstone.errors import TaskCrashedError, TaskFailedError
+from runnerstone.states import State
+
+__all__ = ["Crash", "Failure", "Outcome"]
+
+# A pickled exception above this, in bytes, stays behind: its text is told instead.
+EXCEPTION_LIMIT: Final = 64 * 1024
+
+
+class _WorkerTraceback(Exception):  # noqa: N818  # it is shown as a traceback's cause, never caught
+    """An exception's traceback in another process, as text; the standard library's idea."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
+@attrs.frozen
+class Failure:
+    """The user's function raised.
+
+    Attributes:
+        type_name: Qualified name of the exception's type.
+        text: The exception's `repr`.
+        traceback: Formatted as Python prints it; empty if the exception never left its process.
+    """
+
+    type_name: str
+    text: str
+    traceback: str
+    _raised: BaseException | bytes | None = None
+    _raised_at: Any = None
+
+    @classmethod
+    def of(cls, error: BaseException, *, travels: bool) -> "Failure":
+        """Record `error`; to be called outside of the ``except`` block.
+
+        Args:
+            error: What was raised.
+            travels: Whether the failure goes to another process, as text and pickle. If not, the
+                exception itself is kept, and its frames let go of their local variables.
+        """
+        kind = type(error)
+        import traceback  # slow to load, and needed only by failures
+
+        type_name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+        text = safe_repr(error)
+        if travels:
+            formatted = "".join(traceback.format_exception(error))
+            return cls(type_name, text, formatted, _pickle_exception(error))
+        for one in _with_origins(error):
+            traceback.clear_frames(one.__traceback__)
+        return cls(type_name, text, "", error, error.__traceback__)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it was a `KeyboardInterrupt`."""
+        return self.type_name == "KeyboardInterrupt"
+
+    def error(self) -> BaseException:
+        """The exception to raise in the driver, with its traceback.
+
+        The user's own where it can be had. `TaskFailedError` where it cannot, and instead of
+        exceptions that are no `Exception`: a task's `SystemExit` shall not end the driver.
+        """
+        raised: BaseException | None = None
+        if isinstance(self._raised, bytes):
+            with suppress(Exception):  # what does not load here, its text tells
+                raised = Pickled(self._raised).load()
+        elif self._raised is not None:
+            raised = self._raised.with_traceback(self._raised_at)
+        if raised is not None and self.traceback:
+            raised.__cause__ = _WorkerTraceback(self.traceback)
+        if isinstance(raised, Exception):
+            return raised
+        failed = TaskFailedError(f"the task raised {self.text}")
+        failed.__cause__ = raised or _WorkerTraceback(self.traceback)
+        return failed
+
+
+@attrs.frozen
+class Crash:
+    """The infrastructure, not the user's function, ended a call.
+
+    Attributes:
+        message: What happened, where, and what to do about it.
+        cause: The exception that told of it, if there was one.
+        lost: Numbers, in ``call.upstream``, of the values that turned out to be gone.
+    """
+
+    message: str
+    cause: BaseException | None = None
+    lost: tuple[int, ...] = attrs.field(default=(), kw_only=True)
+
+    def error(self) -> BaseException:
+        """The exception to raise in the driver."""
+        crashed = TaskCrashedError(self.message)
+        crashed.__cause__ = self.cause
+        return crashed
+
+
+@attrs.frozen
+class Outcome:
+    """What a call ended in.
+
+    Attributes:
+        value: What the function returned: the value itself on runners that share memory, else a
+            `Pickled`, which a runner may replace by a `Reference` to where it keeps it.
+        problem: Why there is no value; None if there is one.
+        state: The final state that the function chose by returning it; None leaves that to the
+            engine.
+        started: When the function started, in seconds since the epoch by the worker's clock; None
+            if it did not.
+        ended: When it ended, likewise.
+        where: The worker that ran it.
+    """
+
+    value: Any = None
+    problem: Failure | Crash | None = None
+    state: State | None = attrs.field(default=None, kw_only=True)
+    started: float | None = attrs.field(default=None, kw_only=True)
+    ended: float | None = attrs.field(default=None, kw_only=True)
+    where: str | None = attrs.field(default=None, kw_only=True)
+
+
+def _with_origins(error: BaseException) -> Iterator[BaseException]:
+    """The exception, and all that it came from or that it groups, each once."""
+    seen: set[int] = set()
+    rest: list[BaseException | None] = [error]
+    while rest:
+        one = rest.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        rest += [one.__cause__, one.__context__]
+        if isinstance(one, BaseExceptionGroup):
+            rest += one.exceptions
+
+
+def _pickle_exception(error: BaseException) -> bytes | None:
+    """The exception pickled, if a copy of it that is its equal in type and text comes back."""
+    try:
+        pickled = dump(error, in_band=True)
+        if pickled.nbytes > EXCEPTION_LIMIT:
+            return None
+        copy = pickled.load()
+        faithful = type(copy) is type(error) and str(copy) == str(error)
+    except Exception:  # noqa: BLE001  # it does not survive: its text will
+        return None
+    return pickled.head if faithful else None

@@ -1,0 +1,111 @@
+"""What all calls of a task share, sent to a worker once."""
+
+import threading
+from typing import Any, Final, Protocol
+
+from runnerstone._pickles import Pickled, dump
+
+__all__ = ["Program"]
+
+# Programs that a worker process keeps unpickled.
+PROGRAMS_KEPT: Final = 512
+
+
+class Runnable(Protocol):
+    """What a program is made of; a `Task` is one."""
+
+    @property
+    def fn(self) -> Any: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def is_async(self) -> bool: ...
+
+
+class Program:
+    """What all calls of one task in one flow run share: the function and its options.
+
+    It is pickled once, when a call first travels, and unpickled once a worker process.
+
+    Attributes:
+        task_name: The task's name.
+        key: The task's key, eight hexadecimal digits.
+        is_async: Whether the function is a coroutine function.
+    """
+
+    __slots__ = ("_fn", "_lock", "_packed", "_task", "is_async", "key", "task_name")
+
+    def __init__(
+        self, task_name: str, key: str, *, is_async: bool, packed: tuple[bytes, bytes] | None = None
+    ) -> None:
+        """Describe a program; `of` makes one of a task.
+
+        Args:
+            task_name: See the attributes.
+            key: Likewise.
+            is_async: Likewise.
+            packed: Digest and payload of one that arrives in a worker.
+        """
+        self.task_name = task_name
+        self.key = key
+        self.is_async = is_async
+        self._packed = packed
+        self._task: Runnable | None = None
+        self._fn: Any = None
+        self._lock = threading.Lock()  # guards the pickling and the unpickling
+
+    @classmethod
+    def of(cls, task: Runnable) -> "Program":
+        """The program of a task."""
+        program = cls(task.name, task.key, is_async=task.is_async)
+        program._task = task
+        program._fn = task.fn
+        return program
+
+    @property
+    def digest(self) -> bytes:
+        """The payload's digest, 16 bytes: equal programs need to be sent to a worker only once."""
+        return self._pack()[0]
+
+    @property
+    def payload(self) -> bytes:
+        """The pickled task. Raises what pickling it raises."""
+        return self._pack()[1]
+
+    def _pack(self) -> tuple[bytes, bytes]:
+        with self._lock:
+            if self._packed is None:
+                import hashlib  # slow to load, and needed only where calls travel
+
+                payload = dump(self._task, in_band=True).head
+                self._packed = hashlib.blake2b(payload, digest_size=16).digest(), payload
+            return self._packed
+
+    def function(self) -> Any:
+        """The user's function; in a worker, unpickled when first asked for."""
+        if self._fn is None:
+            payload = self.payload
+            with self._lock:
+                if self._fn is None:
+                    self._fn = Pickled(payload).load().fn
+        return self._fn
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _arrived, (self._pack(), self.task_name, self.key, self.is_async)
+
+
+_arrivals: dict[bytes, Program] = {}
+
+
+def _arrived(packed: tuple[bytes, bytes], task_name: str, key: str, is_async: bool) -> Program:  # noqa: FBT001  # called by pickle
+    """The program with this digest; one a worker process."""
+    digest = packed[0]
+    program = _arrivals.get(digest)
+    if program is None:
+        program = Program(task_name, key, is_async=is_async, packed=packed)
+        program = _arrivals.setdefault(digest, program)
+        for oldest in list(_arrivals)[:-PROGRAMS_KEPT]:
+            _arrivals.pop(oldest, None)
+    return program
