@@ -2,6 +2,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from itertools import pairwise
 from pathlib import Path
 from textwrap import dedent
@@ -169,6 +170,18 @@ def test_runner_of_the_authors_manual_runs_a_flow(tmp_path):
     finished = subprocess.run([sys.executable, script], stderr=subprocess.PIPE, check=False)
 
     assert finished.returncode == 0, finished.stderr.decode()
+
+
+def test_picture_of_the_layers_is_what_is_checked():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    rules = settings["tool"]["importlinter"]["contracts"]
+    layers = next(rule["layers"] for rule in rules if rule["type"] == "layers")
+    blocks = BLOCKS[ROOT / "docs" / "architecture.md"]
+
+    [picture] = [block for block in blocks if block.language == "text"]
+
+    shown = [re.split(r" {2,}", line.strip())[0] for line in picture.text.splitlines()]
+    assert shown == [re.sub(r"[()]", "", layer) for layer in layers]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

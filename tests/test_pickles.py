@@ -207,28 +207,23 @@ def test_what_the_main_module_defines_travels_by_value(python, wrap):
     assert finished.stdout.startswith(("<function f", "[<function f", "called"))
 
 
-@pytest.fixture
-def module_by_value(site):
-    """A module of a package that other processes have not got."""
+@pytest.mark.parametrize("registered", ["only_here", "only_here.numbers"])
+def test_what_a_module_by_value_defines_travels_without_it(site, registered):
     package = site.folder / "only_here"
     package.mkdir()
     (package / "__init__.py").write_text("")
     (package / "numbers.py").write_text("def double(x):\n    return 2 * x\n")
     importlib.invalidate_caches()
-    numbers = importlib.import_module("only_here.numbers")
-    cloudpickle.register_pickle_by_value(sys.modules["only_here"])
+    double = importlib.import_module("only_here.numbers").double
+    by_value = sys.modules[registered]
+
+    cloudpickle.register_pickle_by_value(by_value)
+    pickled = dump({"fn": double})
+    cloudpickle.unregister_pickle_by_value(by_value)
+    del sys.modules["only_here.numbers"], sys.modules["only_here"]
     sys.path.remove(str(site.folder))
-    yield numbers
-    cloudpickle.unregister_pickle_by_value(sys.modules["only_here"])
 
-
-def test_what_a_module_by_value_defines_travels_without_it(module_by_value):
-    pickled = dump({"fn": module_by_value.double})
-    del sys.modules[module_by_value.__name__]
-
-    copy = pickled.load()
-
-    assert copy["fn"](4) == 8
+    assert pickled.load()["fn"](4) == 8
 
 
 def test_a_value_that_the_standard_pickler_gave_up_on_has_its_buffers_once():

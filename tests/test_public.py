@@ -26,7 +26,7 @@ INTERNAL = {
     "runnerstone.programs": {"PROGRAMS_KEPT", "Runnable"},
     "runnerstone.runs": {"FAILURES_KEPT", "NoValue", "Problem", "Skip"},
     "runnerstone.states": {
-        *("ALL_COMPLETED", "AWAITING_RETRY", "COMPLETED", "FINAL_TYPES", "NotReady"),
+        *("ALL_COMPLETED", "AWAITING_RETRY", "COMPLETED", "FINAL_TYPES", "NotReady", "TROUBLE"),
         *("PENDING", "RETRYING", "RUNNING", "aggregate"),
     },
     "runnerstone.tasks": {"is_coroutine_function", "task_key"},

@@ -1242,7 +1242,7 @@ def test_what_a_stopped_runner_left_is_crashed():
         f"The task runner stopped before task run {pending.name!r} ended."
     )
     assert {it.state.name for it in behind} == {"NotReady"}
-    assert engine.close()
+    assert engine.book.close()
 
 
 def test_runner_that_fails_to_start_is_stopped_and_crashes_the_flow():

@@ -42,6 +42,8 @@ FINAL_TYPES: Final = frozenset(
     }
 )
 
+TROUBLE: Final = frozenset({StateType.FAILED, StateType.CRASHED})
+
 
 @attrs.frozen
 class State:

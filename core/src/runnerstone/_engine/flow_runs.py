@@ -55,7 +55,7 @@ def flow_run_steps(call: FlowCall) -> Steps[FlowRun[Any]]:
     if not isinstance(parent, Engine):
         parent = None
     run = FlowRun[Any](_run_name(), call.flow_name, time.time())
-    index = parent.begin_subflow(run) if parent is not None else 0
+    index = parent.book.begin_subflow(run) if parent is not None else 0
     kind = "Flow" if parent is None else "Subflow"
     flow_log.info("Beginning %s run %r for flow %r...", kind.lower(), run.name, call.flow_name)
     with guarding() if parent is None else nullcontext(parent.guard) as guard:
@@ -66,7 +66,7 @@ def flow_run_steps(call: FlowCall) -> Steps[FlowRun[Any]]:
             conclusion = _ended_by(error)
         run.finish(conclusion.state, time.time(), value=conclusion.value, error=conclusion.error)
         if parent is not None:
-            parent.end_subflow(index, run, conclusion.skip)
+            parent.book.end_subflow(index, run, conclusion.skip)
         level = INFO if run.state.is_completed() else ERROR
         flow_log.log(level, "%s run %r finished in state %s", kind, run.name, run.state)
     return run
@@ -130,28 +130,24 @@ def _waiting_steps(engine: Engine, error: BaseException | None) -> Steps[BaseExc
     The first interrupt, be it in the body or while waiting, cancels what has not begun; the second
     ends the waiting. A coroutine that is dropped does not wait at all.
     """
-    interrupt = None if isinstance(error, Exception) else error
-    if interrupt is not None:
-        _cancel_waiting(engine)
-    while not isinstance(interrupt, DroppedError):
+    interrupts = [] if error is None or isinstance(error, Exception) else [error]
+    while len(interrupts) < 2 and not any(isinstance(it, DroppedError) for it in interrupts):
         try:
+            if interrupts:
+                _cancel_waiting(engine)
             engine.guard.raise_if_due()
-            yield Until(engine.when_idle)
+            yield Until(engine.book.when_idle)
+            if engine.book.close():
+                return interrupts[0] if interrupts else None
         except BaseException as raised:  # noqa: BLE001  # judged by the caller
-            if interrupt is not None:
-                break
-            interrupt = raised
-            _cancel_waiting(engine)
-        else:
-            if engine.close():
-                return interrupt
+            interrupts.append(raised)
     if left := engine.abandon():
         flow_log.warning(
             "Flow run %r waits no longer and leaves behind what still runs: %s",
             engine.run.name,
             _listed(left),
         )
-    return interrupt
+    return interrupts[0]
 
 
 def _cancel_waiting(engine: Engine) -> None:

@@ -16,7 +16,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 # The first cancels what waits, the second what runs. Whoever presses a third time means now.
 PUT_OFF: Final = 2
-_ENGINE: Final = f"{__package__}."
+# Modules that may not be interrupted: the engine's, and the default task runner, which never blocks.
+_AT_WORK: Final = (f"{__package__}.", "runnerstone._concurrent")
 _interruptible: Final[set[CodeType]] = set()
 
 
@@ -88,11 +89,11 @@ def guarding() -> Iterator[InterruptGuard]:
 
 
 def _is_at_work(frame: FrameType | None) -> bool:
-    """Whether what runs there is the engine itself, or a library that it calls."""
+    """Whether what runs there is the engine, or a library that it calls."""
     while frame is not None:
         if frame.f_code in _interruptible:
             return False
-        if frame.f_globals.get("__name__", "").startswith(_ENGINE):
+        if frame.f_globals.get("__name__", "").startswith(_AT_WORK):
             return True
         frame = frame.f_back
     return False

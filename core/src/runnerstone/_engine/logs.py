@@ -4,6 +4,14 @@ import logging
 import sys
 from typing import Final, TextIO
 
+from runnerstone.outcomes import Failure
+from runnerstone.runs import Problem, TaskRun
+from runnerstone.states import TROUBLE, State
+from runnerstone.tasks import TaskOptions
+
+# Runs of one task that are logged one by one; of further ones, only those that do not complete.
+LOGGED_RUNS: Final = 1000
+
 flow_log: Final = logging.getLogger("runnerstone.flow_runs")
 task_log: Final = logging.getLogger("runnerstone.task_runs")
 
@@ -34,3 +42,45 @@ def show_logs() -> None:
         _library_log.addHandler(_ScriptHandler())
         if _library_log.level == logging.NOTSET:
             _library_log.setLevel(logging.INFO)
+
+
+def log_submission(run: TaskRun) -> None:
+    """Log that a task run was submitted, unless there have been too many of its task."""
+    if run.number > LOGGED_RUNS or not task_log.isEnabledFor(logging.INFO):
+        return
+    if run.number < LOGGED_RUNS:
+        task_log.info("Submitting task run %r to task runner...", run.name)
+    else:
+        task_log.info(
+            "Task %r was submitted %d times: further runs are logged only if they do not complete",
+            run.task_name,
+            LOGGED_RUNS,
+        )
+
+
+def log_end(run: TaskRun, state: State, problem: Problem | None) -> None:
+    """Log that a task run is final, and what its function raised."""
+    if problem is not None:
+        _log_failure(run, problem)
+        level = logging.ERROR if state.type in TROUBLE else logging.WARNING
+        task_log.log(level, "Task run %r finished in state %s", run.name, state)
+    elif run.number < LOGGED_RUNS and task_log.isEnabledFor(logging.INFO):
+        task_log.info("Task run %r finished in state %s", run.name, state)
+
+
+def log_retry(run: TaskRun, problem: object, attempt: int, options: TaskOptions) -> None:
+    """Log that an attempt failed, and that another follows."""
+    _log_failure(run, problem)
+    task_log.warning(
+        "Task run %r failed in attempt %d of %d and will be retried in %s s",
+        run.name,
+        attempt,
+        options.retries + 1,
+        options.retry_delay_seconds,
+    )
+
+
+def _log_failure(run: TaskRun, problem: object) -> None:
+    if isinstance(problem, Failure):
+        error = problem.error()
+        task_log.error("Task run %r encountered an exception:", run.name, exc_info=error)

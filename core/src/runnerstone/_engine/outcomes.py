@@ -50,9 +50,11 @@ def conclude(
     if type(value) is State:
         return _chosen(value)
     if value is None and engine.run.submitted:
-        state = aggregate(engine.run.counts, skipped_by_cancelling=engine.skipped_by_cancelling)
-        if state.is_failed() and engine.first_failure is not None:
-            _, name, problem = engine.first_failure
+        state = aggregate(
+            engine.run.counts, skipped_by_cancelling=engine.book.skipped_by_cancelling
+        )
+        if state.is_failed() and engine.book.first_failure is not None:
+            _, name, problem = engine.book.first_failure
             return Conclusion(state, error=_error_of(engine, name, problem))
         return Conclusion(state)
     if template is None:

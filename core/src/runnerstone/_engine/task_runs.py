@@ -6,7 +6,7 @@ thread where the runner may not block. Whichever thread ends a run launches what
 Users' callbacks run on a thread of their own.
 
 Each task run has a lock of its own, its future's: it guards whether the run is final, which attempt
-is the last, and who waits for it. One lock a flow run (`Engine.lock`) guards the numbering of runs,
+is the last, and who waits for it. One lock a flow run (`Book.lock`) guards the numbering of runs,
 whether more are taken, and what is recorded of those that did not complete; a run that completes
 does not need it. Either is held for a few assignments at a time, never both at once, and never
 while a task runner, a user's code, a callback, pickling or logging runs. (With the one lock alone,
@@ -17,23 +17,24 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextvars import Context, copy_context
+from contextvars import copy_context
 from functools import partial
-from logging import ERROR, INFO, WARNING, LogRecord, getLogger
 from typing import Any, Final
 
-from runnerstone._arguments import Template, extract_arguments
+from runnerstone._arguments import extract_arguments
+from runnerstone._engine.attempts import Arguments, Attempt
+from runnerstone._engine.books import Book, Series
 from runnerstone._engine.interrupts import InterruptGuard, interruptible, is_in_main_thread
-from runnerstone._engine.logs import task_log
+from runnerstone._engine.logs import log_end, log_retry, log_submission, task_log
 from runnerstone._engine.threads import SerialThread, TimerThread
 from runnerstone._pickles import Pickled, dump, dump_arguments
 from runnerstone.calls import TaskCall
 from runnerstone.contracts import Reference, Report, TaskRunner, refuse
-from runnerstone.errors import FlowRunEndedError, ResultGoneError, UnpicklableError
+from runnerstone.errors import ResultGoneError, UnpicklableError
 from runnerstone.futures import TaskFuture
 from runnerstone.outcomes import Crash, Failure, Outcome
 from runnerstone.programs import Program
-from runnerstone.runs import FlowRun, NoValue, Problem, Skip, TaskRun
+from runnerstone.runs import FlowRun, NoValue, Problem, Skip
 from runnerstone.states import (
     COMPLETED,
     Cancelled,
@@ -47,133 +48,6 @@ from runnerstone.tasks import Task
 
 FUTURES: Final = frozenset({TaskFuture})
 TASK_FAILED: Final = Failed("Task run encountered an exception.")
-# Runs of one task that are logged one by one; of further ones, only those that do not complete.
-LOGGED_RUNS: Final = 1000
-
-Arguments = tuple[tuple[Any, ...], Mapping[str, Any]] | Template | Pickled
-
-
-class Series:
-    """The runs of one task's name and key: what numbers them."""
-
-    __slots__ = ("count",)
-
-    def __init__(self) -> None:
-        self.count = 0
-
-
-class Attempt(Report):
-    """One attempt at a task run, from waiting for its upstream to its end.
-
-    Attributes:
-        future: The task run's.
-        task: What is to be run.
-        program: What travels of it.
-        number: Which attempt this is, from 1.
-        arguments: The call's, with slots in the place of futures.
-        upstream: The futures that fill the slots.
-        awaited: The futures that have to complete first beside those.
-        context: The context that the task was called in; None where calls travel.
-        waiting: How many of its futures are not final; guarded by its run's lock.
-        over: Whether it has ended; likewise.
-        call: What the runner got; None before that.
-        successor: The next attempt, if `inline` says that the submitting thread takes care of it.
-    """
-
-    __slots__ = (
-        "arguments",
-        "awaited",
-        "call",
-        "context",
-        "engine",
-        "future",
-        "inline",
-        "number",
-        "over",
-        "program",
-        "successor",
-        "task",
-        "upstream",
-        "waiting",
-    )
-
-    def __init__(  # noqa: PLR0913, PLR0917  # one a task run: a record to hold these would cost another
-        self,
-        engine: "Engine",
-        future: TaskFuture[Any],
-        task: Task[..., Any],
-        program: Program,
-        arguments: Arguments,
-        upstream: Sequence[TaskFuture[Any]],
-        awaited: Sequence[TaskFuture[Any]],
-        context: Context | None,
-        number: int = 1,
-    ) -> None:
-        self.engine: Final = engine
-        self.future: Final = future
-        self.task: Final = task
-        self.program: Final = program
-        self.arguments: Final = arguments
-        self.upstream: Final = upstream
-        self.awaited: Final = awaited
-        self.context: Final = context
-        self.number: Final = number
-        self.waiting = 0
-        self.over = False
-        self.call: TaskCall | None = None
-        self.inline = False
-        self.successor: Attempt | None = None
-
-    def next(self) -> "Attempt":
-        """The attempt that follows this one."""
-        return Attempt(
-            self.engine,
-            self.future,
-            self.task,
-            self.program,
-            self.arguments,
-            self.upstream,
-            self.awaited,
-            self.context,
-            self.number + 1,
-        )
-
-    def call_context(self) -> Context | None:
-        """The context for the call alone: running changes it, and a retry needs it unchanged."""
-        if self.context is None or not self.task.options.retries:
-            return self.context
-        return self.context.copy()
-
-    def passes(self, final: int = 1) -> bool:
-        """Count futures that have become final; return whether none is left to wait for."""
-        with self.future._lock:
-            self.waiting -= final
-            return not self.waiting
-
-    def blocker(self) -> TaskFuture[Any] | None:
-        """The first upstream that did not complete, None if all did; all have to be final."""
-        for future in self.upstream:
-            if future._problem is not None:
-                return future
-        for future in self.awaited:
-            if future._problem is not None:
-                return future
-        return None
-
-    def started(self, where: str | None = None) -> None:
-        with self.future._lock:
-            if not self.over:
-                self.future.task_run.begin(where)
-
-    def logged(self, records: Iterable[LogRecord]) -> None:
-        for record in records:
-            getLogger(record.name).handle(record)
-
-    def done(self, outcome: Outcome) -> None:
-        self.engine.done(self, outcome)
-
-    def post(self, outcome: Outcome) -> None:
-        self.engine.reporter.call(partial(self.engine.done, self, outcome))
 
 
 class Engine:
@@ -193,22 +67,15 @@ class Engine:
         self.run: Final = run
         self.runner: Final = runner
         self.guard: Final = guard
-        self.lock: Final = threading.Lock()
+        self.book: Final = Book(run, keep_task_runs)
         self.reporter: Final = SerialThread(f"{run.name} reports")
-        self.skipped_by_cancelling = 0
-        self.first_failure: tuple[int, str, Problem | BaseException] | None = None
         self._callbacks = SerialThread(f"{run.name} callbacks")
         self._timer = TimerThread(f"{run.name} timer")
-        self._keep_task_runs = keep_task_runs
         self._info = run.info
         self._parallel = runner.capabilities.parallel
         self._travels = not runner.capabilities.shares_memory
         self._programs: dict[Task[..., Any], tuple[Program, Series]] = {}
         self._series: dict[tuple[str, str], Series] = {}
-        self._live: set[Attempt] = set()
-        self._live_subflows = 0
-        self._when_idle: list[Callable[[], None]] = []  # called when nothing is live any more
-        self._closed = False
         self._stopped = False
         self._releasing = threading.local()
 
@@ -234,8 +101,7 @@ class Engine:
         attempt = self._enter(task, arguments, upstream, tuple(wait_for))
         run = attempt.future.task_run
         try:
-            if run.number <= LOGGED_RUNS and task_log.isEnabledFor(INFO):
-                _log_submission(run)
+            log_submission(run)
             if refusal is not None:
                 self._end(attempt, *_crash(f"task run {run.name!r}: {refusal}", refusal))
             elif not self._parallel:
@@ -261,22 +127,12 @@ class Engine:
         program, series = self._programs.get(task) or self._add_program(task)
         context = None if self._travels else copy_context()
         submitted = time.time()
-        with self.lock:
-            if self._closed:
-                raise FlowRunEndedError(
-                    f"task {task.name!r} was submitted to flow run {self.run.name!r}, which is over"
-                )
-            number = series.count
-            series.count = number + 1
-            index = self.run.submitted
-            self.run.submitted = index + 1
-            run = TaskRun(program, number, index, submitted)
+        with self.book.lock:
+            run = self.book.enter(program, series, submitted)
             future: TaskFuture[Any] = TaskFuture(run, self)
             attempt = Attempt(self, future, task, program, arguments, upstream, awaited, context)
             future._attempt = attempt
-            self._live.add(attempt)
-            if index < self._keep_task_runs:
-                self.run.task_runs.append(run)
+            self.book.live.add(attempt)
         return attempt
 
     def _add_program(self, task: Task[..., Any]) -> tuple[Program, Series]:
@@ -410,6 +266,7 @@ class Engine:
                 following.inline = False
                 following = following.successor
             if following is not None:
+                self.guard.raise_if_due()
                 time.sleep(following.task.options.retry_delay_seconds)
         attempt.future.wait()
         if self.guard.count > interrupts and is_in_main_thread():
@@ -454,20 +311,12 @@ class Engine:
             attempt.over = True
             run.await_retry()
             attempt.future._attempt = following
-            self._live.add(following)
-            self._live.discard(attempt)
+            self.book.live.add(following)
+            self.book.live.discard(attempt)
             if attempt.inline:
                 attempt.successor = following
-        _forget_context(attempt)
-        self._log_failure(run, outcome.problem)
-        task_log.log(
-            WARNING,
-            "Task run %r failed in attempt %d of %d and will be retried in %s s",
-            run.name,
-            attempt.number,
-            options.retries + 1,
-            options.retry_delay_seconds,
-        )
+        attempt.forget_context()
+        log_retry(run, outcome.problem, attempt.number, options)
         if attempt.successor is not None:
             return True
         if options.retry_delay_seconds:
@@ -506,22 +355,16 @@ class Engine:
             else:
                 run.finish(state, outcome.started, outcome.where)
                 dependents = future._settle(outcome.value, problem)
-        _forget_context(attempt)
+        attempt.forget_context()
         try:
             if problem is not None:
-                self._record(run, state, problem)
-                self._log_failure(run, problem)
-                level = ERROR if state.type in _TROUBLE else WARNING
-                task_log.log(level, "Task run %r finished in state %s", run.name, state)
-            elif run.number < LOGGED_RUNS and task_log.isEnabledFor(INFO):
-                task_log.info("Task run %r finished in state %s", run.name, state)
+                self.book.record(run, state, problem)
+            log_end(run, state, problem)
         finally:  # whatever an application's logging raises
             future._announce()
             if dependents:
                 self._pass(dependents)
-            self._live.discard(attempt)
-            if not self._live:
-                self._tell_if_idle()
+            self.book.leave(attempt)
         return True
 
     def _pass(self, dependents: list[Attempt]) -> None:
@@ -532,39 +375,6 @@ class Engine:
         for dependent in ready:
             if dependent.engine is not self:
                 dependent.engine._release((dependent,))
-
-    def _record(self, run: TaskRun, state: State, problem: Problem) -> None:
-        """Remember that a run did not complete."""
-        with self.lock:
-            self.run.count(state)
-            if isinstance(problem, Skip):
-                self._record_skip(run.index, problem)
-            elif state.type in _TROUBLE:
-                self._record_failure(run.index, run.name, run.task_name, state, problem)
-
-    def _record_skip(self, index: int, skip: Skip) -> None:
-        """Remember why a task run or a subflow run was skipped; under the lock."""
-        if skip.by_cancelling:
-            self.skipped_by_cancelling += 1
-        else:
-            self._candidate(index, skip.root.name, skip.cause)
-
-    def _record_failure(
-        self, index: int, name: str, kind: str, state: State, problem: Problem | BaseException
-    ) -> None:
-        """Remember a failure of a task run or a subflow run; under the lock."""
-        self._candidate(index, name, problem)
-        if not self.run.keep_failure(name, problem):
-            self.run.further_failures[kind, state.type.value] += 1
-
-    def _candidate(self, index: int, name: str, problem: Problem | BaseException) -> None:
-        if self.first_failure is None or index < self.first_failure[0]:
-            self.first_failure = index, name, problem
-
-    def _log_failure(self, run: TaskRun, problem: object) -> None:
-        if isinstance(problem, Failure):
-            error = problem.error()
-            task_log.error("Task run %r encountered an exception:", run.name, exc_info=error)
 
     # What futures ask for
 
@@ -604,41 +414,10 @@ class Engine:
 
     # The end
 
-    def when_idle(self, fn: Callable[[], None]) -> bool:
-        """Have `fn` called, in any thread, when nothing is live any more; false if nothing is.
-
-        Args:
-            fn: It must neither block nor raise.
-        """
-        with self.lock:
-            if not self._live and not self._live_subflows:
-                return False
-            self._when_idle.append(fn)
-            return True
-
-    def _tell_if_idle(self) -> None:
-        with self.lock:
-            if self._live or self._live_subflows:
-                return
-            told, self._when_idle = self._when_idle, []
-        for fn in told:
-            fn()
-
-    def close(self) -> bool:
-        """Take no more submissions, if nothing is live; return whether it is so."""
-        with self.lock:
-            if self._live or self._live_subflows:
-                return False
-            self._closed = True
-            return True
-
     def cancel_waiting(self) -> list[str]:
         """Take nothing new, cancel what has not begun; return the names of what still runs."""
-        with self.lock:
-            self._closed = True
-            attempts = sorted(self._live, key=_index, reverse=True)  # so that none is skipped
         running = []
-        for attempt in attempts:
+        for attempt in reversed(self.book.close_now()):  # so that none is skipped
             if attempt.future.state.type is StateType.RUNNING:
                 running.append(attempt.future.name)
             else:
@@ -648,52 +427,13 @@ class Engine:
     def abandon(self) -> list[str]:
         """Cancel all that is live, take nothing new; return the names of what still runs."""
         running = self.cancel_waiting()
-        for attempt in list(self._live):
+        for attempt in self.book.close_now():
             self.cancel(attempt.future)
         return running
 
-    # Subflows
-
-    def begin_subflow(self, run: FlowRun[Any]) -> int:
-        """Enter a run of a flow that this flow's body calls; return its index.
-
-        Raises:
-            FlowRunEndedError: If this flow run is over.
-        """
-        with self.lock:
-            if self._closed:
-                raise FlowRunEndedError(
-                    f"flow {run.flow_name!r} was called in flow run {self.run.name!r}, "
-                    "which is over"
-                )
-            index = self.run.submitted
-            self.run.submitted = index + 1
-            self.run.subflow_runs.append(run)
-            self._live_subflows += 1
-        return index
-
-    def end_subflow(self, index: int, run: FlowRun[Any], skip: Skip | None) -> None:
-        """Count how a subflow run ended.
-
-        Args:
-            index: Its index.
-            run: Its record, finished.
-            skip: Why it was skipped, if it was.
-        """
-        state = run.state
-        with self.lock:
-            self.run.count(state)
-            if skip is not None:
-                self._record_skip(index, skip)
-            elif state.type in _TROUBLE and run.error is not None:
-                self._record_failure(index, run.name, run.flow_name, state, run.error)
-            self._live_subflows -= 1
-        self._tell_if_idle()
-
     def stop(self) -> None:
         """Stop the runner, end what it left, and the engine's own threads."""
-        with self.lock:
-            self._closed = True
+        self.book.close_now()
         try:
             self.runner.stop()
         except Exception:  # noqa: BLE001  # a runner may raise anything; it changes no state
@@ -704,36 +444,10 @@ class Engine:
                 thread.stop()
 
     def _end_rest(self) -> None:
-        with self.lock:
-            self._stopped = True
-            left = sorted(self._live, key=_index)  # upstream first, so that the others are skipped
-        for attempt in left:
+        self._stopped = True
+        for attempt in self.book.close_now():  # upstream first, so that the others are skipped
             message = f"The task runner stopped before task run {attempt.future.name!r} ended."
             self._end(attempt, *_crash(message, None))
-
-
-_TROUBLE: Final = frozenset({StateType.FAILED, StateType.CRASHED})
-
-
-def _index(attempt: Attempt) -> int:
-    return attempt.future.task_run.index
-
-
-def _forget_context(attempt: Attempt) -> None:
-    """Part an attempt's call from its context, where it stands as the innermost run: a cycle."""
-    if attempt.call is not None:
-        attempt.call._context = None
-
-
-def _log_submission(run: TaskRun) -> None:
-    if run.number < LOGGED_RUNS:
-        task_log.info("Submitting task run %r to task runner...", run.name)
-    else:
-        task_log.info(
-            "Task %r was submitted %d times: further runs are logged only if they do not complete",
-            run.task_name,
-            LOGGED_RUNS,
-        )
 
 
 def _crash(message: str, cause: BaseException | None) -> tuple[State, Problem]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from runnerstone import TaskFuture, flow
+from runnerstone import TaskFuture, flow, task
 from runnerstone.errors import TaskCrashedError
 from runnerstone.task_runners import TaskRunner
 from runnerstone.testing._suites import Suite
@@ -47,6 +47,38 @@ class CrashTests(Suite):
         assert future.name in str(future.state.message)
         assert "argument 'second'['key'][0].first" in str(future.state.message)
         assert isinstance(future.exception(), TaskCrashedError)
+
+    def test_task_that_cannot_travel_crashes_its_run(self, travelling_runner: TaskRunner) -> None:
+        unpicklable = Unpicklable()
+        futures: list[TaskFuture[Any]] = []
+
+        @task
+        def stay() -> str:
+            return repr(unpicklable)
+
+        @flow(task_runner=travelling_runner)
+        def stuck() -> str:
+            futures.append(stay.submit())
+            return give("unharmed")
+
+        assert self.in_time(stuck) == "unharmed"
+        (future,) = futures
+        assert future.state.is_crashed(), f"the run ended {future.state}"
+        assert "this object stays at home" in str(future.state.message)
+        assert isinstance(future.exception(), TaskCrashedError)
+
+    def test_value_that_the_driver_cannot_unpickle_is_told(
+        self, travelling_runner: TaskRunner
+    ) -> None:
+        @flow(task_runner=travelling_runner)
+        def unloadable() -> Any:
+            return call(Unloadable)
+
+        record = self.record_of(unloadable)
+
+        assert not record.state.is_completed(), f"the flow run ended {record.state}"
+        with pytest.raises(MemoryError, match="too large for this process"):
+            record.result()
 
     def test_argument_that_cannot_be_unpickled_crashes_its_run(
         self, travelling_runner: TaskRunner

@@ -1,0 +1,145 @@
+"""Attempts at task runs: what the engine keeps of one, and what its task runner reports to."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextvars import Context
+from functools import partial
+from logging import LogRecord, getLogger
+from typing import TYPE_CHECKING, Any, Final
+
+from runnerstone._arguments import Template
+from runnerstone._pickles import Pickled
+from runnerstone.contracts import Report
+from runnerstone.futures import TaskFuture
+from runnerstone.outcomes import Outcome
+from runnerstone.programs import Program
+from runnerstone.tasks import Task
+
+if TYPE_CHECKING:
+    from runnerstone._engine.task_runs import Engine
+    from runnerstone.calls import TaskCall
+
+Arguments = tuple[tuple[Any, ...], Mapping[str, Any]] | Template | Pickled
+
+
+class Attempt(Report):
+    """One attempt at a task run, from waiting for its upstream to its end.
+
+    Attributes:
+        future: The task run's.
+        task: What is to be run.
+        program: What travels of it.
+        number: Which attempt this is, from 1.
+        arguments: The call's, with slots in the place of futures.
+        upstream: The futures that fill the slots.
+        awaited: The futures that have to complete first beside those.
+        context: The context that the task was called in; None where calls travel.
+        waiting: How many of its futures are not final; guarded by its run's lock.
+        over: Whether it has ended; likewise.
+        call: What the runner got; None before that.
+        successor: The next attempt, if `inline` says that the submitting thread takes care of it.
+    """
+
+    __slots__ = (
+        "arguments",
+        "awaited",
+        "call",
+        "context",
+        "engine",
+        "future",
+        "inline",
+        "number",
+        "over",
+        "program",
+        "successor",
+        "task",
+        "upstream",
+        "waiting",
+    )
+
+    def __init__(  # noqa: PLR0913, PLR0917  # one a task run: a record to hold these would cost another
+        self,
+        engine: "Engine",
+        future: TaskFuture[Any],
+        task: Task[..., Any],
+        program: Program,
+        arguments: Arguments,
+        upstream: Sequence[TaskFuture[Any]],
+        awaited: Sequence[TaskFuture[Any]],
+        context: Context | None,
+        number: int = 1,
+    ) -> None:
+        self.engine: Final = engine
+        self.future: Final = future
+        self.task: Final = task
+        self.program: Final = program
+        self.arguments: Final = arguments
+        self.upstream: Final = upstream
+        self.awaited: Final = awaited
+        self.context: Final = context
+        self.number: Final = number
+        self.waiting = 0
+        self.over = False
+        self.call: TaskCall | None = None
+        self.inline = False
+        self.successor: Attempt | None = None
+
+    def next(self) -> "Attempt":
+        """The attempt that follows this one."""
+        return Attempt(
+            self.engine,
+            self.future,
+            self.task,
+            self.program,
+            self.arguments,
+            self.upstream,
+            self.awaited,
+            self.context,
+            self.number + 1,
+        )
+
+    def call_context(self) -> Context | None:
+        """The context for the call alone: running changes it, and a retry needs it unchanged."""
+        if self.context is None or not self.task.options.retries:
+            return self.context
+        return self.context.copy()
+
+    @property
+    def index(self) -> int:
+        """The task run's place among everything that the flow run submitted."""
+        return self.future.task_run.index
+
+    def forget_context(self) -> None:
+        """Part the call from its context, where it stands as the innermost run: a cycle."""
+        if self.call is not None:
+            self.call._context = None
+
+    def passes(self, final: int = 1) -> bool:
+        """Count futures that have become final; return whether none is left to wait for."""
+        with self.future._lock:
+            self.waiting -= final
+            return not self.waiting
+
+    def blocker(self) -> TaskFuture[Any] | None:
+        """The first upstream that did not complete, None if all did; all have to be final."""
+        for future in self.upstream:
+            if future._problem is not None:
+                return future
+        for future in self.awaited:
+            if future._problem is not None:
+                return future
+        return None
+
+    def started(self, where: str | None = None) -> None:
+        with self.future._lock:
+            if not self.over:
+                self.future.task_run.begin(where)
+
+    def logged(self, records: Iterable[LogRecord]) -> None:
+        for record in records:
+            getLogger(record.name).handle(record)
+
+    def done(self, outcome: Outcome) -> None:
+        self.engine.done(self, outcome)
+
+    def post(self, outcome: Outcome) -> None:
+        self.engine.reporter.call(partial(self.engine.done, self, outcome))
