@@ -60,6 +60,23 @@ class TestConcurrentTaskRunnerWithOneWorker(TaskRunnerContract):
     def task_runner(self):
         return ConcurrentTaskRunner(max_workers=1)
 
+    def test_coroutines_are_not_counted(self, task_runner):
+        all_run = asyncio.Barrier(100)
+
+        @task
+        async def meet():
+            async with asyncio.timeout(PATIENCE):
+                await all_run.wait()
+
+        @flow(task_runner=task_runner)
+        def hundred():
+            for _ in range(100):
+                meet()
+
+        record = self.record_of(hundred)
+
+        assert record.state.is_completed()
+
 
 class ProcessPoolTaskRunner(TaskRunner):
     """As little as it takes to have calls run in other processes."""

@@ -239,6 +239,13 @@ def annotated_capabilities():
     return AnnotatedTaskRunner
 
 
+def annotated_private():
+    class PrivateTaskRunner(InlineTaskRunner):
+        _pool: object | None = None
+
+    return PrivateTaskRunner
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
@@ -249,6 +256,7 @@ def annotated_capabilities():
         (attrs_twice, "is made a data class twice, which loses its settings' defaults: remove its"),
         (attrs_frozen, "is made a data class twice, which loses its settings' defaults: remove it"),
         (annotated_capabilities, "annotates capabilities, which makes a setting of it: remove the"),
+        (annotated_private, "annotates _pool, which makes a setting of it: remove the annotation"),
     ],
 )
 def test_a_class_that_loses_or_hides_its_settings_is_refused(make, reason):
@@ -525,6 +533,17 @@ def test_a_reference_releases_its_value_once_when_the_last_use_is_gone():
 
     assert before == []
     assert released == ["h"]
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, pickle.dumps])
+def test_a_reference_refuses_to_be_copied_and_so_to_release_its_value_twice(duplicate):
+    released = []
+    reference = Reference("h", released.append)
+
+    with pytest.raises(TypeError, match="cannot be pickled or copied"):
+        duplicate(reference)
+
+    assert released == []
 
 
 def test_a_reference_may_have_nothing_to_release():

@@ -13,6 +13,7 @@ import pytest
 from runnerstone import contracts
 
 ROOT = Path(__file__).parents[1]
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
 PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
@@ -22,6 +23,7 @@ PAGES = [
 
 FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:]+)\)")
+MEMBER = re.compile(r"`([A-Z]\w*)\.(\w+)`")
 FILE_NAME = re.compile(r"# (\w+\.py)\n")
 TIME = re.compile(r"^\d\d:\d\d:\d\d\.\d{3}", re.MULTILINE)
 RUN_NAME = re.compile(r"(?<=low run )'[a-z]+-[a-z]+'")  # of flows and of subflows
@@ -176,12 +178,24 @@ def test_picture_of_the_layers_is_what_is_checked():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     rules = settings["tool"]["importlinter"]["contracts"]
     layers = next(rule["layers"] for rule in rules if rule["type"] == "layers")
-    blocks = BLOCKS[ROOT / "docs" / "architecture.md"]
 
-    [picture] = [block for block in blocks if block.language == "text"]
+    [picture] = [block for block in BLOCKS[ARCHITECTURE] if block.language == "text"]
 
     shown = [re.split(r" {2,}", line.strip())[0] for line in picture.text.splitlines()]
     assert shown == [re.sub(r"[()]", "", layer) for layer in layers]
+
+
+def test_members_that_the_architecture_names_are_in_their_classes():
+    files = Path(contracts.__file__).parent.rglob("*.py")
+    source = "\n".join(file.read_text(encoding="utf-8") for file in files)
+
+    members = MEMBER.findall(ARCHITECTURE.read_text(encoding="utf-8"))
+
+    assert len(members) > 10
+    for owner, member in members:
+        body = re.search(rf"^class {owner}\b.*?^(?=\S)", source, re.MULTILINE | re.DOTALL)
+        assert body, owner
+        assert re.search(rf"(def |self\.|^    ){member}\b", body[0], re.MULTILINE), (owner, member)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -29,7 +29,7 @@ INTERNAL = {
         *("ALL_COMPLETED", "AWAITING_RETRY", "COMPLETED", "FINAL_TYPES", "NotReady", "TROUBLE"),
         *("PENDING", "RETRYING", "RUNNING", "aggregate"),
     },
-    "runnerstone.tasks": {"is_coroutine_function", "task_key"},
+    "runnerstone.tasks": {"is_coroutine_function", "signature_of", "task_key"},
 }
 # Modules with public names that other modules define.
 REEXPORTING = {

@@ -95,12 +95,14 @@ class Child:
                 text=True,
             )
 
-    def expect(self, line):
-        """Wait until it says a line."""
-        for said in self._process.stdout:
-            if said == f"{line}\n":
-                return
-        raise AssertionError(f"it never said {line!r}, but ended: {self.log}")
+    def expect(self, *lines):
+        """Wait until it has said some lines, in any order."""
+        missing = list(lines)
+        while missing:
+            said = self._process.stdout.readline()
+            assert said, f"it never said {missing}, but ended: {self.log}"
+            if said.rstrip() in missing:
+                missing.remove(said.rstrip())
 
     def interrupt(self):
         self._process.send_signal(signal.SIGINT)
@@ -157,6 +159,7 @@ def test_ctrl_c_in_the_body_cancels_what_waits_and_waits_for_what_runs(start):
         def body():
             futures.extend([hold.submit(may_end), give.submit(1)])
             futures.append(give.submit(2, after=futures[1]))
+            say("submitted")
             Event().wait()
 
         try:
@@ -166,7 +169,7 @@ def test_ctrl_c_in_the_body_cancels_what_waits_and_waits_for_what_runs(start):
             raise
     """)
 
-    child.expect("holding")
+    child.expect("holding", "submitted")
     child.interrupt()
 
     assert child.lines() == ["hold Completed", "give Cancelled", "give Cancelled"]
@@ -184,6 +187,7 @@ def test_ctrl_c_while_the_flow_waits_cancels_what_waits_and_waits_for_what_runs(
         @flow(task_runner=ONE_THREAD)
         def body():
             futures.extend([hold.submit(may_end), give.submit(1)])
+            say("submitted")
 
         try:
             body()
@@ -192,7 +196,7 @@ def test_ctrl_c_while_the_flow_waits_cancels_what_waits_and_waits_for_what_runs(
             raise
     """)
 
-    child.expect("holding")
+    child.expect("holding", "submitted")
     child.interrupt()
 
     assert child.lines() == ["hold Completed", "give Cancelled"]
@@ -206,6 +210,7 @@ def test_ctrl_c_while_the_body_waits_for_a_result_reaches_the_body(start):
         @flow(task_runner=ONE_THREAD)
         def body():
             future = hold.submit(may_end)
+            say("submitted")
             try:
                 future.result()
             except KeyboardInterrupt:
@@ -215,7 +220,7 @@ def test_ctrl_c_while_the_body_waits_for_a_result_reaches_the_body(start):
         say(body())
     """)
 
-    child.expect("holding")
+    child.expect("holding", "submitted")
     child.interrupt()
 
     assert child.lines() == ["['held', 'after it']"]
@@ -441,6 +446,7 @@ def test_second_ctrl_c_ends_the_waiting_though_a_thread_is_stuck(start):
         def body():
             futures.extend(hold.submit(Event()) for _ in range(2))
             futures.append(give.submit(1))
+            say("submitted")
 
         try:
             body()
@@ -448,8 +454,7 @@ def test_second_ctrl_c_ends_the_waiting_though_a_thread_is_stuck(start):
             tell()
             raise
     """)
-    child.expect("holding")
-    child.expect("holding")
+    child.expect("holding", "holding", "submitted")
     child.interrupt()
     child.expect("waiting")
     began = time.monotonic()
@@ -475,6 +480,7 @@ def test_second_ctrl_c_ends_the_waiting_though_a_coroutine_holds_up_its_loop(sta
         @flow
         def body():
             futures.append(stuck.submit())
+            say("submitted")
 
         try:
             body()
@@ -482,7 +488,7 @@ def test_second_ctrl_c_ends_the_waiting_though_a_coroutine_holds_up_its_loop(sta
             tell()
             raise
     """)
-    child.expect("stuck")
+    child.expect("stuck", "submitted")
     child.interrupt()
     child.expect("waiting")
 
@@ -690,6 +696,7 @@ def test_ctrl_c_in_an_async_flow_cancels_what_waits_and_waits_for_what_runs(star
         @flow(task_runner=ONE_THREAD)
         async def body():
             futures.extend([hold.submit(may_end), give.submit(1)])
+            say("submitted")
             await futures[-1]
 
         try:
@@ -699,7 +706,7 @@ def test_ctrl_c_in_an_async_flow_cancels_what_waits_and_waits_for_what_runs(star
             raise
     """)
 
-    child.expect("holding")
+    child.expect("holding", "submitted")
     child.interrupt()
 
     assert child.lines() == ["hold Completed", "give Cancelled"]
@@ -713,6 +720,7 @@ def test_second_ctrl_c_in_an_async_flow_ends_the_waiting(start):
         @flow(task_runner=ONE_THREAD)
         async def body():
             futures.append(hold.submit(Event()))
+            say("submitted")
 
         try:
             asyncio.run(body())
@@ -720,7 +728,7 @@ def test_second_ctrl_c_in_an_async_flow_ends_the_waiting(start):
             tell()
             raise
     """)
-    child.expect("holding")
+    child.expect("holding", "submitted")
     child.interrupt()
     child.expect("waiting")
 

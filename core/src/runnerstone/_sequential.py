@@ -1,5 +1,6 @@
 """The task runner that runs one call at a time."""
 
+import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class SequentialTaskRunner(TaskRunner):
-    """Runs each call in the thread that submits it, one after another.
+    """Runs each call in the thread that submits it, one after another; several threads take turns.
 
     Coroutines run on an event loop in a thread beside, which the submitting thread waits for.
     """
@@ -21,10 +22,13 @@ class SequentialTaskRunner(TaskRunner):
 
     def start(self) -> None:
         self._loop: LoopThread | None = None
+        self._turn = threading.RLock()  # held while a call runs
 
     def submit(self, call: TaskCall, report: Report) -> None:
-        report.started()
-        report.done(self._run_coroutine(call) if call.is_async else call(*call.upstream))
+        with self._turn:
+            report.started()
+            outcome = self._run_coroutine(call) if call.is_async else call(*call.upstream)
+        report.done(outcome)
 
     def _run_coroutine(self, call: TaskCall) -> Outcome:
         if self._loop is None:

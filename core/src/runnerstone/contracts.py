@@ -45,7 +45,7 @@ What an author may rely on, and owes:
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from logging import LogRecord
-from typing import TYPE_CHECKING, Any, Final, Self, dataclass_transform, final
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, dataclass_transform, final
 
 import attrs
 
@@ -180,6 +180,12 @@ class Reference:
         if self._release is not None:
             self._release(self.handle)
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a Reference cannot be pickled or copied, since each copy would release the value: "
+            "send its handle"
+        )
+
     def __repr__(self) -> str:
         return f"<Reference {self.handle!r}>"
 
@@ -287,10 +293,11 @@ def check_task_runner_class(cls: type[TaskRunner]) -> None:
             f"{name} is made a data class twice, which loses its settings' defaults: remove its "
             "decorator; annotated fields become settings by themselves"
         )
-    if "capabilities" in {field.name for field in fields}:
-        raise InvalidTaskRunnerError(
-            f"{name} annotates capabilities, which makes a setting of it: remove the annotation"
-        )
+    for field in fields:
+        if field.name == "capabilities" or field.name.startswith("_"):
+            raise InvalidTaskRunnerError(
+                f"{name} annotates {field.name}, which makes a setting of it: remove the annotation"
+            )
     for base in cls.__mro__:
         if base is TaskRunner:
             break

@@ -1,7 +1,6 @@
 """`flow`: what users decorate."""
 
 import functools
-import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack, cast, overload
 
@@ -11,7 +10,7 @@ from runnerstone._engine import FlowCall, flow_run_steps, run_steps, run_steps_a
 from runnerstone._plugins import resolve_task_runner
 from runnerstone.contracts import TaskRunner
 from runnerstone.runs import FlowRun
-from runnerstone.tasks import is_coroutine_function
+from runnerstone.tasks import is_coroutine_function, signature_of
 
 __all__ = ["Flow", "FlowKeywords", "FlowOptions", "flow"]
 
@@ -82,7 +81,7 @@ class Flow(Generic[P, R_co]):
         name: str = getattr(fn, "__name__", type(fn).__name__)
         self.name = options.name or name.replace("_", "-")
         self.is_async = is_coroutine_function(fn)
-        self._signature = inspect.signature(fn)
+        self._signature = signature_of(fn)
 
     @property
     def task_runner(self) -> TaskRunnerChoice:

@@ -96,7 +96,7 @@ class Task(Generic[P, R_co]):
         self.options = options
         self.name = options.name or str(getattr(fn, "__name__", type(fn).__name__))
         self.is_async = is_coroutine_function(fn)
-        self._signature = _signature(fn)
+        self._signature = signature_of(fn)
         if "wait_for" in self._signature.parameters:
             raise TypeError(
                 f"task {self.name!r} has a parameter 'wait_for', which submit() takes for itself: "
@@ -240,7 +240,8 @@ def _futures(wait_for: Any) -> tuple[TaskFuture[Any], ...]:
     return futures
 
 
-def _signature(fn: Callable[..., Any]) -> inspect.Signature:
+def signature_of(fn: Callable[..., Any]) -> inspect.Signature:
+    """The signature of a callable; of one that does not tell, that it takes anything."""
     try:
         return inspect.signature(fn)
     except ValueError:  # some builtins do not tell theirs

@@ -7,6 +7,7 @@ from logging import LogRecord, getLogger
 from typing import TYPE_CHECKING, Any, Final
 
 from runnerstone._arguments import Template
+from runnerstone._engine.interrupts import raise_if_due
 from runnerstone._pickles import Pickled
 from runnerstone.contracts import Report
 from runnerstone.futures import TaskFuture
@@ -133,6 +134,7 @@ class Attempt(Report):
         with self.future._lock:
             if not self.over:
                 self.future.task_run.begin(where)
+        raise_if_due()
 
     def logged(self, records: Iterable[LogRecord]) -> None:
         for record in records:
@@ -140,6 +142,7 @@ class Attempt(Report):
 
     def done(self, outcome: Outcome) -> None:
         self.engine.done(self, outcome)
+        raise_if_due()
 
     def post(self, outcome: Outcome) -> None:
         self.engine.reporter.call(partial(self.engine.done, self, outcome))

@@ -95,14 +95,13 @@ def _conclusion_steps(call: FlowCall, engine: Engine) -> Steps[Conclusion]:
         return (yield from _body_steps(engine, Body(engine, call.fn, args, kwargs)))
     finally:
         flow_log.info("Shutting down task runner `%s`...", runner_name)
-        yield Blocking(engine.stop)
+        yield Blocking(engine.stop, cleans_up=True)
 
 
 def _body_steps(engine: Engine, body: Body) -> Steps[Conclusion]:
     value = None
     error: BaseException | None = None
     try:
-        engine.guard.raise_if_due()
         value = yield body
     except BaseException as raised:  # noqa: BLE001  # whatever it is, the flow run ends with it
         error = raised
@@ -135,7 +134,6 @@ def _waiting_steps(engine: Engine, error: BaseException | None) -> Steps[BaseExc
         try:
             if interrupts:
                 _cancel_waiting(engine)
-            engine.guard.raise_if_due()
             yield Until(engine.book.when_idle)
             if engine.book.close():
                 return interrupts[0] if interrupts else None

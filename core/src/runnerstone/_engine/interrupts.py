@@ -16,9 +16,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 # The first cancels what waits, the second what runs. Whoever presses a third time means now.
 PUT_OFF: Final = 2
-# Modules that may not be interrupted: the engine's, and the default task runner, which never blocks.
+# Modules to be left in peace: the engine's, and the default task runner's, which does not block.
 _AT_WORK: Final = (f"{__package__}.", "runnerstone._concurrent")
 _interruptible: Final[set[CodeType]] = set()
+_is_due = False
 
 
 def interruptible(fn: F) -> F:
@@ -32,33 +33,34 @@ def is_in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
+def raise_if_due() -> None:
+    """Raise what was put off; whatever of the engine others call in the main thread ends with this.
+
+    Raises:
+        KeyboardInterrupt: If something was, and this is the main thread.
+    """
+    global _is_due  # noqa: PLW0603  # a process has one Ctrl-C
+    if _is_due and is_in_main_thread():
+        _is_due = False
+        raise KeyboardInterrupt
+
+
 class InterruptGuard:
     """What is known of the Ctrl-C that the process got during a flow run.
 
     Attributes:
         count: How many there have been.
-        is_due: Whether one was put off and has yet to be raised.
     """
 
     def __init__(self) -> None:
         self.count = 0
-        self.is_due = False
-
-    def raise_if_due(self) -> None:
-        """Raise what was put off, if this is the main thread.
-
-        Raises:
-            KeyboardInterrupt: If something was.
-        """
-        if self.is_due and is_in_main_thread():
-            self.is_due = False
-            raise KeyboardInterrupt
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
         """Do what Python's own handler does, at once or later; the handler of the signal."""
+        global _is_due  # noqa: PLW0603  # as above
         self.count += 1
         if self.count <= PUT_OFF and _is_at_work(frame):
-            self.is_due = True
+            _is_due = True
         else:
             signal.default_int_handler(signum, frame)
 
@@ -85,7 +87,7 @@ def guarding() -> Iterator[InterruptGuard]:
     finally:
         if signal.getsignal(signal.SIGINT) == guard.handle:  # unless the flow's body chose another
             signal.signal(signal.SIGINT, handler)
-    guard.raise_if_due()
+    raise_if_due()
 
 
 def _is_at_work(frame: FrameType | None) -> bool:

@@ -9,12 +9,12 @@ import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import attrs
 
 from runnerstone._context import current_run
-from runnerstone._engine.interrupts import interruptible
+from runnerstone._engine.interrupts import interruptible, raise_if_due
 from runnerstone._engine.task_runs import Engine
 from runnerstone.futures import wake
 from runnerstone.runs import FlowRun
@@ -29,6 +29,8 @@ class DroppedError(BaseException):
 class Step(Protocol):
     """A step: either of its methods takes it."""
 
+    @property
+    def cleans_up(self) -> bool: ...
     def run(self) -> Any: ...
     async def run_async(self) -> Any: ...
 
@@ -44,6 +46,7 @@ class Body:
     fn: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+    cleans_up: ClassVar = False
 
     @interruptible
     def run(self) -> Any:
@@ -72,6 +75,7 @@ class Until:
     """
 
     when: Callable[[Callable[[], None]], bool]
+    cleans_up: ClassVar = False
 
     @interruptible
     def run(self) -> None:
@@ -91,9 +95,15 @@ class Until:
 
 @attrs.frozen
 class Blocking:
-    """The step that calls what may block, and cannot be left half done."""
+    """The step that calls what may block, and cannot be left half done.
+
+    Attributes:
+        fn: What it calls.
+        cleans_up: Whether it is taken in any case, also if Ctrl-C has come.
+    """
 
     fn: Callable[[], Any]
+    cleans_up: bool = attrs.field(default=False, kw_only=True)
 
     @interruptible
     def run(self) -> Any:
@@ -117,6 +127,8 @@ def run_steps(steps: Steps[FlowRun[Any]], thrown: BaseException | None = None) -
         step = next(steps) if thrown is None else steps.throw(thrown)
         while True:
             try:
+                if not step.cleans_up:
+                    raise_if_due()
                 result = step.run()
             except BaseException as error:  # noqa: BLE001  # the steps judge it
                 step = steps.throw(error)
@@ -133,6 +145,8 @@ async def run_steps_async(steps: Steps[FlowRun[Any]]) -> FlowRun[Any]:
         step = next(steps)
         while True:
             try:
+                if not step.cleans_up:
+                    raise_if_due()
                 result = await step.run_async()
             except GeneratorExit:  # which would close the steps, not throw it into them
                 run_steps(steps, DroppedError())

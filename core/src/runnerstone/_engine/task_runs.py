@@ -24,7 +24,12 @@ from typing import Any, Final
 from runnerstone._arguments import extract_arguments
 from runnerstone._engine.attempts import Arguments, Attempt
 from runnerstone._engine.books import Book, Series
-from runnerstone._engine.interrupts import InterruptGuard, interruptible, is_in_main_thread
+from runnerstone._engine.interrupts import (
+    InterruptGuard,
+    interruptible,
+    is_in_main_thread,
+    raise_if_due,
+)
 from runnerstone._engine.logs import log_end, log_retry, log_submission, task_log
 from runnerstone._engine.threads import SerialThread, TimerThread
 from runnerstone._pickles import Pickled, dump, dump_arguments
@@ -113,7 +118,7 @@ class Engine:
         except BaseException:  # Ctrl-C: nobody else knows the run
             self.cancel(attempt.future)
             raise
-        self.guard.raise_if_due()
+        raise_if_due()
         return attempt.future
 
     def _enter(
@@ -265,12 +270,12 @@ class Engine:
             with following.future._lock:
                 following.inline = False
                 following = following.successor
+            raise_if_due()
             if following is not None:
-                self.guard.raise_if_due()
                 time.sleep(following.task.options.retry_delay_seconds)
         attempt.future.wait()
         if self.guard.count > interrupts and is_in_main_thread():
-            self.guard.is_due = True  # the call has caught it
+            raise KeyboardInterrupt  # which the call has caught
 
     # Back from the runner
 
@@ -388,7 +393,7 @@ class Engine:
             if self._end(attempt, state, NoValue(state)):
                 if attempt.call is not None:
                     self._cancel_call(attempt.call)
-                self.guard.raise_if_due()
+                raise_if_due()
                 return True
         return future.cancelled()
 

@@ -1,9 +1,7 @@
 """Cancelling calls, and stopping while they run; the calls are made by hand."""
 
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,14 +22,6 @@ from runnerstone.testing._tasks import (
 
 class CancellationTests(CallSuite):
     """What the capabilities promise of cancelling is so, and stopping is the end."""
-
-    @pytest.fixture
-    def quick_switches(self) -> Iterator[None]:
-        """Have Python switch between threads very often, so that races show."""
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(1e-6)
-        yield
-        sys.setswitchinterval(interval)
 
     def test_cancelling_what_is_over_or_unknown_is_harmless(
         self, started_runner: TaskRunner, make: CallMaker, ends: Ends

@@ -1,8 +1,13 @@
 """What runs at the same time, and what does not."""
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any, TypeVar
+
+import pytest
 
 from runnerstone import TaskFuture, flow
 from runnerstone.task_runners import TaskRunner
@@ -68,6 +73,32 @@ class OrderTests(Suite):
         self.in_time(lambda: asyncio.run(three()))
 
         assert file.read_text().splitlines() == IN_TURN
+
+    @pytest.mark.parametrize("write", [write_two_lines, write_two_lines_async])
+    def test_calls_that_several_threads_submit_run_one_at_a_time(
+        self, sequential_runner: TaskRunner, tmp_path: Path, quick_switches: None, write: Any
+    ) -> None:
+        file = tmp_path / "lines"
+        all_run = threading.Barrier(4, timeout=self.patience_seconds)
+
+        def submit_three(name: str) -> None:
+            all_run.wait()
+            for _ in range(3):
+                write.submit(file, name)
+
+        @flow(task_runner=sequential_runner)
+        def twelve() -> None:
+            contexts = [copy_context() for _ in range(4)]
+            with ThreadPoolExecutor(4) as threads:
+                list(threads.map(lambda it, name: it.run(submit_three, name), contexts, "abcd"))
+
+        self.in_time(twelve)
+
+        lines = file.read_text().splitlines()
+        assert len(lines) == 24
+        assert lines[1::2] == [line.replace("begins", "ends") for line in lines[::2]], (
+            "parallel is false, and calls that several threads submit run at the same time"
+        )
 
     def test_functions_run_at_the_same_time(
         self, roomy_runner: TaskRunner, meeting: Meeting

@@ -82,6 +82,14 @@ class Suite:
         with Meeting(self.patience_seconds) as meeting:
             yield meeting
 
+    @pytest.fixture
+    def quick_switches(self) -> Iterator[None]:
+        """Have Python switch between threads very often, so that races show."""
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        yield
+        sys.setswitchinterval(interval)
+
     def in_time(self, function: Callable[..., T], *args: Any) -> T:
         """What a call of `function` gives, in a thread of its own; a failure if it does not end."""
         ended: Future[T] = Future()

@@ -86,12 +86,6 @@ def make_unpicklable() -> Unpicklable:
     return Unpicklable()
 
 
-def make_unpicklable_function() -> Callable[[], object]:
-    """A function that cannot travel."""
-    unpicklable = Unpicklable()
-    return lambda: unpicklable
-
-
 def raise_memory_error() -> NoReturn:
     """Raise what a value raises that is too large to unpickle."""
     raise MemoryError("too large for this process")
