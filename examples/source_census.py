@@ -1,7 +1,7 @@
 """Take a census of a folder of Python: its largest modules, longest functions, favourite imports.
 
-    runnerstone run examples/source_census.py                    # the standard library
-    runnerstone run examples/source_census.py --runner dask      # the same table, byte for byte
+    runnerstone run examples/source_census.py  # the standard library
+    runnerstone run examples/source_census.py --runner sequential  # the same, byte for byte
     runnerstone run examples/source_census.py --param folder=src --param top=5
 
 Every file is parsed by a task run of its own, on any machine that sees the folder; a tree of

@@ -156,7 +156,7 @@ def test_command_of_a_page_completes(block, command, run):
 
 
 def test_readme_shows_what_its_first_script_prints():
-    assert [str(script) for script, _ in SHOWN] == ["README.md:0"]
+    assert [str(script) for script, _ in SHOWN] == ["README.md:2"]
 
 
 def test_readme_shows_the_runner_of_the_authors_manual():

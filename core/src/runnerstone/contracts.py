@@ -37,8 +37,8 @@ What an author may rely on, and owes:
   ``submit`` may be called from several threads at once, also from inside a report. ``stop`` comes
   once the runner has nothing left to do, or when the user will wait no longer, maybe twice; after
   it has returned, reports are ignored.
-- **A report may take its time**: it runs user callbacks, submits what was waiting for this call and
-  fetches values. Give it a thread on which nothing else of yours depends and where you hold no
+- **A report may take its time**: it logs, submits what was waiting for this call and fetches
+  values. Give it a thread on which nothing else of yours depends and where you hold no
   lock, or use `Report.post`, which never blocks.
 """
 

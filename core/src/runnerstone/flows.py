@@ -2,12 +2,11 @@
 
 import functools
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack, cast, overload
 
 import attrs
 
-from runnerstone._engine import FlowCall, flow_run_steps, run_steps, run_steps_async
-from runnerstone._plugins import resolve_task_runner
 from runnerstone.contracts import TaskRunner
 from runnerstone.runs import FlowRun
 from runnerstone.tasks import is_coroutine_function, signature_of
@@ -99,10 +98,10 @@ class Flow(Generic[P, R_co]):
             TypeError: If the arguments do not fit the function.
             TaskRunnerError: If the task runner cannot be had.
         """
-        call = self._call(args, kwargs)
+        take_steps = self._prepare(args, kwargs)
         if self.is_async:
-            return cast("R_co", _result_of(call))
-        result: R_co = run_steps(flow_run_steps(call)).result()
+            return cast("R_co", _result_of(take_steps))
+        result: R_co = take_steps().result()
         return result
 
     @overload
@@ -121,24 +120,35 @@ class Flow(Generic[P, R_co]):
             TypeError: If the arguments do not fit the function.
             TaskRunnerError: If the task runner cannot be had.
         """
-        call = self._call(args, kwargs)
-        if self.is_async:
-            return _record_of(call)
-        return _checked(run_steps(flow_run_steps(call)))
+        take_steps = self._prepare(args, kwargs)
+        return _record_of(take_steps) if self.is_async else _checked(take_steps())
 
-    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> FlowCall:
+    def _prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any]:
+        """What runs the flow and gives its record; for an ``async def`` flow a coroutine of it."""
+        # Late: who imports a flow's module need not run it, as workers do not.
+        from runnerstone._engine import (  # noqa: PLC0415
+            FlowCall,
+            flow_run_steps,
+            run_steps,
+            run_steps_async,
+        )
+        from runnerstone._plugins import resolve_task_runner  # noqa: PLC0415
+
         try:
             self._signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"flow {self.name!r}: {error}") from None
-        return FlowCall(
-            flow_name=self.name,
-            fn=self.fn,
-            args=args,
-            kwargs=kwargs,
-            runner=resolve_task_runner(self.options.task_runner).copy_for_run(),
-            keep_task_runs=self.options.keep_task_runs,
+        steps = flow_run_steps(
+            FlowCall(
+                flow_name=self.name,
+                fn=self.fn,
+                args=args,
+                kwargs=kwargs,
+                runner=resolve_task_runner(self.options.task_runner).copy_for_run(),
+                keep_task_runs=self.options.keep_task_runs,
+            )
         )
+        return partial(run_steps_async if self.is_async else run_steps, steps)
 
     def with_options(self, **options: Unpack[FlowKeywords]) -> "Flow[P, R_co]":
         """A flow of the same function with some options changed."""
@@ -148,12 +158,12 @@ class Flow(Generic[P, R_co]):
         return f"<Flow {self.name!r}>"
 
 
-async def _result_of(call: FlowCall) -> Any:
-    return (await run_steps_async(flow_run_steps(call))).result()
+async def _result_of(take_steps: Callable[[], Coroutine[Any, Any, FlowRun[Any]]]) -> Any:
+    return (await take_steps()).result()
 
 
-async def _record_of(call: FlowCall) -> FlowRun[Any]:
-    return _checked(await run_steps_async(flow_run_steps(call)))
+async def _record_of(take_steps: Callable[[], Coroutine[Any, Any, FlowRun[Any]]]) -> FlowRun[Any]:
+    return _checked(await take_steps())
 
 
 def _checked(run: FlowRun[Any]) -> FlowRun[Any]:

@@ -104,12 +104,13 @@ class TaskRun:
             started: When its last attempt started; None if it has not.
             where: The worker of its last attempt; None if it is not known.
         """
+        self._state = state  # first: what is read meanwhile may be final, but no retry
+        self.ended = time.time()
         if started is not None:
-            self.attempts += 1
             self.started = started
             self.where = where
-        self.ended = time.time()
-        self._state = state
+        if self.started is not None:
+            self.attempts += 1
 
     def __repr__(self) -> str:
         return f"<TaskRun {self.name!r} {self.state.name}>"

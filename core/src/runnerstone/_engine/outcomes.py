@@ -1,4 +1,4 @@
-"""The final state of a flow run, from what its body returned; `design.md` has the rules."""
+"""The final state of a flow run, from what its body returned; the rules are in the docs."""
 
 from collections import Counter
 from collections.abc import Sequence

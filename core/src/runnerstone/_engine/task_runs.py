@@ -8,9 +8,10 @@ Users' callbacks run on a thread of their own.
 Each task run has a lock of its own, its future's: it guards whether the run is final, which attempt
 is the last, and who waits for it. One lock a flow run (`Book.lock`) guards the numbering of runs,
 whether more are taken, and what is recorded of those that did not complete; a run that completes
-does not need it. Either is held for a few assignments at a time, never both at once, and never
-while a task runner, a user's code, a callback, pickling or logging runs. (With the one lock alone,
-threads queue up for it at each switch between them, and a no-op task costs twice as much.)
+needs it only to be numbered. Either is held for a few assignments at a time, never both at once,
+and never while a task runner, a user's code, a callback, pickling or logging runs. (With the one
+lock alone, threads queue up for it at each switch between them, and a no-op task costs twice as
+much.)
 """
 
 import threading

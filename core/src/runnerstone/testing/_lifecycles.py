@@ -2,6 +2,7 @@
 
 import pickle
 import threading
+from functools import partial
 from importlib import import_module
 from operator import attrgetter
 from typing import Any
@@ -101,17 +102,9 @@ class LifecycleTests(Suite):
             both_run.wait()
             return values
 
-        results: dict[str, list[str]] = {}
-        threads = [
-            threading.Thread(target=lambda name=name: results.update({name: sums(name)}))
-            for name in "ab"
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(self.patience_seconds)
+        results = self.at_once(partial(sums, name) for name in "ab")
 
-        assert results == {"a": ["ax", "ay", "az"], "b": ["bx", "by", "bz"]}
+        assert results == [["ax", "ay", "az"], ["bx", "by", "bz"]]
 
     def test_stopping_twice_is_harmless(self, task_runner: TaskRunner) -> None:
         runner = task_runner.copy_for_run()

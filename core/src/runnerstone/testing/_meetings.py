@@ -37,6 +37,7 @@ class Meeting:
             try:
                 guest, _ = self._listener.accept()
             except TimeoutError:
+                self.close()
                 raise AssertionError(
                     f"{count} calls have to run at the same time, and only {len(self._guests)} "
                     f"did within {self._patience_seconds} s: {', '.join(self._guests) or 'none'}"

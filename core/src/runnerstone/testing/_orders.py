@@ -2,8 +2,8 @@
 
 import asyncio
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -88,9 +88,7 @@ class OrderTests(Suite):
 
         @flow(task_runner=sequential_runner)
         def twelve() -> None:
-            contexts = [copy_context() for _ in range(4)]
-            with ThreadPoolExecutor(4) as threads:
-                list(threads.map(lambda it, name: it.run(submit_three, name), contexts, "abcd"))
+            self.at_once(partial(copy_context().run, submit_three, name) for name in "abcd")
 
         self.in_time(twelve)
 

@@ -3,9 +3,9 @@
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import pytest
 
@@ -79,7 +79,9 @@ class Suite:
     @pytest.fixture
     def meeting(self) -> Iterator[Meeting]:
         """Where tasks wait for the test; closed after the test, if not before."""
-        with Meeting(self.patience_seconds) as meeting:
+        with Meeting(
+            self.patience_seconds / 2
+        ) as meeting:  # its failure comes first, and tells more
             yield meeting
 
     @pytest.fixture
@@ -92,20 +94,12 @@ class Suite:
 
     def in_time(self, function: Callable[..., T], *args: Any) -> T:
         """What a call of `function` gives, in a thread of its own; a failure if it does not end."""
-        ended: Future[T] = Future()
-        thread = threading.Thread(
-            target=_complete, args=(ended, function, args), name="test", daemon=True
-        )
-        thread.start()
-        thread.join(self.patience_seconds)
-        if not ended.done():
-            frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001  # so it is named
-            stack = "".join(traceback.format_stack(frame)) if frame else ""
-            pytest.fail(
-                f"{function!r} has not ended within {self.patience_seconds} s; if it is a flow, "
-                f"the task runner has not reported the end of a call. This is where it is:\n{stack}"
-            )
-        return ended.result()
+        return _Running(function, args).result(self.patience_seconds)
+
+    def at_once(self, functions: Iterable[Callable[[], T]]) -> list[T]:
+        """What calls of several functions give, each in a thread of its own, all begun at once."""
+        running = [_Running(function, ()) for function in functions]
+        return [it.result(self.patience_seconds) for it in running]
 
     def record_of(self, flow: Flow[[], Any]) -> FlowRun[Any]:
         """The record of a run of a flow."""
@@ -113,11 +107,32 @@ class Suite:
         return run
 
 
-def _complete(ended: "Future[T]", function: Callable[..., T], args: tuple[Any, ...]) -> None:
-    try:
-        ended.set_result(function(*args))
-    except BaseException as error:  # noqa: BLE001  # raised where the test waits
-        ended.set_exception(error)
+class _Running(Generic[T]):
+    """A call in a thread of its own, which nothing waits for if it does not end."""
+
+    def __init__(self, function: Callable[..., T], args: tuple[Any, ...]) -> None:
+        self._function = function
+        self._args = args
+        self._ended: Future[T] = Future()
+        self._thread = threading.Thread(target=self._run, name="test", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._ended.set_result(self._function(*self._args))
+        except BaseException as error:  # noqa: BLE001  # raised where the test waits
+            self._ended.set_exception(error)
+
+    def result(self, patience_seconds: float) -> T:
+        self._thread.join(patience_seconds)
+        if not self._ended.done():
+            frame = sys._current_frames().get(self._thread.ident or 0)  # noqa: SLF001  # so it is named
+            stack = "".join(traceback.format_stack(frame)) if frame else ""
+            pytest.fail(
+                f"{self._function!r} has not ended within {patience_seconds} s; if it is a flow, "
+                f"the task runner has not reported the end of a call. This is where it is:\n{stack}"
+            )
+        return self._ended.result()
 
 
 def _slots_of(task_runner: TaskRunner) -> int | None:
