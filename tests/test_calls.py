@@ -6,12 +6,14 @@ import threading
 import time
 import weakref
 from contextvars import ContextVar, copy_context
+from queue import SimpleQueue
 
 import pytest
 
 from runnerstone import Cancelled, Completed, Failed, Task, task
 from runnerstone._arguments import extract
 from runnerstone._context import current_run, where
+from runnerstone._loops import LoopThread
 from runnerstone._pickles import Pickled, dump
 from runnerstone.calls import FlowRunInfo, TaskCall
 from runnerstone.errors import NotInFlowError
@@ -185,7 +187,14 @@ class Big:
 
 
 def on_loop(call, *upstream):
-    return asyncio.run(call.run_async(*upstream))
+    """Execute a call as the task runners with an event loop do."""
+    ended = SimpleQueue()
+    loop = LoopThread("test loop")
+    loop.submit(call, lambda: None, ended.put)
+    outcome = ended.get()
+    loop.stop()
+    call._context = None  # noqa: SLF001  # as the engine does, for the call stands in it
+    return outcome
 
 
 def raise_of(*values):

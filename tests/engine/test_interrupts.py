@@ -36,7 +36,7 @@ ONE_THREAD = ConcurrentTaskRunner(max_workers=1)
 futures = []
 
 def say(line):
-    print(line, flush=True)
+    os.write(1, f"{line}\\n".encode())  # at one go, whatever other threads say
 
 def interrupt():
     os.kill(os.getpid(), signal.SIGINT)
