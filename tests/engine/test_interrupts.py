@@ -210,8 +210,8 @@ def test_ctrl_c_while_the_body_waits_for_a_result_reaches_the_body(start):
         @flow(task_runner=ONE_THREAD)
         def body():
             future = hold.submit(may_end)
-            say("submitted")
             try:
+                say("submitted")
                 future.result()
             except KeyboardInterrupt:
                 may_end.set()

@@ -1,11 +1,13 @@
 """The task runner that runs one call at a time."""
 
 import threading
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from runnerstone.calls import TaskCall
 from runnerstone.contracts import Capabilities, Report, TaskRunner
+from runnerstone.futures import LOOK_UP_SECONDS
 from runnerstone.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -38,7 +40,9 @@ class SequentialTaskRunner(TaskRunner):
         ended: SimpleQueue[Outcome] = SimpleQueue()
         self._loop.submit(call, lambda: None, ended.put)
         try:
-            return ended.get()
+            while True:
+                with suppress(Empty):
+                    return ended.get(timeout=LOOK_UP_SECONDS)
         except BaseException:  # Ctrl-C
             self._loop.cancel(call)
             raise

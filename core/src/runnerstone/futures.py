@@ -19,6 +19,8 @@ __all__ = ["TaskFuture"]
 
 R_co = TypeVar("R_co", covariant=True)
 
+# Between looks at whether Ctrl-C has come, for a thread that blocks.
+LOOK_UP_SECONDS: Final = 0.5
 _UNLOADED: Final = object()
 _log: Final = getLogger("runnerstone.task_runs")
 
@@ -122,7 +124,7 @@ class TaskFuture(Generic[R_co]):
             if self._waiters is None:
                 self._waiters = []
             self._waiters.append(waiter)
-        if waiter.acquire(timeout=-1 if timeout is None else max(timeout, 0)):
+        if wait_for_release(waiter, timeout):
             return True
         with self._lock:
             if self._waiters is not None:
@@ -268,6 +270,21 @@ class TaskFuture(Generic[R_co]):
 
     def __repr__(self) -> str:
         return f"<TaskFuture {self.name!r} {self.state.name}>"
+
+
+def wait_for_release(lock: threading.Lock, timeout: float | None = None) -> bool:
+    """Block until another thread releases a lock; return whether it has in time.
+
+    Args:
+        lock: It is acquired twice then.
+        timeout: Longest wait, in seconds; None waits for ever, and looks up now and then: Ctrl-C
+            does not wake a thread that was just about to block, and on Windows none that blocks.
+    """
+    if timeout is not None:
+        return lock.acquire(timeout=max(timeout, 0))
+    while not lock.acquire(timeout=LOOK_UP_SECONDS):
+        pass
+    return True
 
 
 def wake(loop: Any, woken: Any) -> None:

@@ -16,7 +16,7 @@ import attrs
 from runnerstone._context import current_run
 from runnerstone._engine.interrupts import interruptible, raise_if_due
 from runnerstone._engine.task_runs import Engine
-from runnerstone.futures import wake
+from runnerstone.futures import wait_for_release, wake
 from runnerstone.runs import FlowRun
 
 T = TypeVar("T")
@@ -82,7 +82,7 @@ class Until:
         happened = threading.Lock()
         happened.acquire()
         if self.when(happened.release):
-            happened.acquire()
+            wait_for_release(happened)
 
     async def run_async(self) -> None:
         import asyncio  # heavy, and whoever runs a coroutine has it loaded
