@@ -24,7 +24,7 @@ from runnerstone.errors import (
     TaskCrashedError,
     UpstreamNotCompletedError,
 )
-from runnerstone.outcomes import Outcome
+from runnerstone.outcomes import Crash, Outcome
 from runnerstone.runs import FlowRun
 from runnerstone.task_runners import (
     Capabilities,
@@ -1317,3 +1317,26 @@ def test_partial_is_a_task_too(runner):
     doubled = task(name="doubled")(partial(max, 2))
 
     assert run_of(lambda: doubled(1), runner).result() == 2
+
+
+def test_crash_over_lost_values_names_the_runs_that_made_them():
+    class ForgetfulTaskRunner(ThreadTaskRunner):
+        def _run(self, call, report):
+            lost = tuple(range(len(call.upstream)))
+            if lost:
+                report.done(Outcome(problem=Crash("worker w died", lost=lost)))
+            else:
+                report.done(call())
+
+    @flow(task_runner=ForgetfulTaskRunner())
+    def body():
+        one, two = give.submit(1), give.submit(2)
+        return give.submit([one, two])
+
+    run = body.run()
+
+    lost, ones, twos = run.task_runs[2], run.task_runs[0].name, run.task_runs[1].name
+    assert lost.state.is_crashed()
+    assert lost.state.message == (
+        f"worker w died; lost: the values of task runs {ones!r}, {twos!r}"
+    )

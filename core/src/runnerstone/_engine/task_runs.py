@@ -22,6 +22,8 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, Final
 
+import attrs
+
 from runnerstone._arguments import extract_arguments
 from runnerstone._engine.attempts import Arguments, Attempt
 from runnerstone._engine.books import Book, Series
@@ -295,6 +297,7 @@ class Engine:
         elif outcome.state is None and isinstance(problem, Failure):
             state = TASK_FAILED
         elif isinstance(problem, Crash):
+            problem = _naming_lost(problem, attempt.upstream)
             state = Crashed(problem.message)
         if state.is_failed():
             if self.guard.count and isinstance(problem, Failure) and problem.interrupted:
@@ -458,3 +461,12 @@ class Engine:
 
 def _crash(message: str, cause: BaseException | None) -> tuple[State, Problem]:
     return Crashed(message), Crash(message, cause)
+
+
+def _naming_lost(crash: Crash, upstream: Sequence[TaskFuture[Any]]) -> Crash:
+    """The crash, its message naming the runs whose values turned out to be gone."""
+    names = [repr(upstream[number].name) for number in crash.lost if number < len(upstream)]
+    if not names:
+        return crash
+    values = "the value of task run" if len(names) == 1 else "the values of task runs"
+    return attrs.evolve(crash, message=f"{crash.message}; lost: {values} {', '.join(names)}")
