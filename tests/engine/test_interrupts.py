@@ -671,6 +671,8 @@ def test_one_ctrl_c_at_any_time_ends_the_flow_and_leaves_no_run_without_an_end(s
             outer()
         except KeyboardInterrupt:
             say(f"left {{[it.name for it in futures if not it.done()]}}")
+            for thread in threading.enumerate()[1:]:
+                thread.join(10)  # what began when it was cancelled was not waited for
             say(f"threads {{[it.name for it in threading.enumerate()]}}")
             raise
     """

@@ -49,16 +49,6 @@ class LifecycleTests(Suite):
                 f"the TaskRunnerSpec of {spec.name!r} does not tell the capabilities of {spec.path}"
             )
 
-    def test_settings_are_public(self, task_runner: TaskRunner) -> None:
-        cls: Any = type(task_runner)
-
-        private = [field.name for field in attrs.fields(cls) if field.name.startswith("_")]
-
-        assert not private, (
-            f"{', '.join(private)}: what is annotated in the class is a setting, and what the "
-            "runner holds at run time is none"
-        )
-
     def test_copy_is_equal_to_the_original_and_not_the_same(self, task_runner: TaskRunner) -> None:
         copy = task_runner.copy_for_run()
 
