@@ -8,7 +8,7 @@ import cloudpickle
 import numpy as np
 import pytest
 
-from runnerstone._pickles import Pickled, dump, dump_arguments, find_unpicklable
+from runnerstone._pickles import Pickled, dump, dump_arguments, dump_in_band, find_unpicklable
 from runnerstone.errors import UnpicklableError
 
 LOCK = threading.Lock()
@@ -104,10 +104,45 @@ def test_a_buffer_is_loaded_read_only():
 def test_in_band_leaves_no_buffers():
     array = np.arange(3)
 
-    pickled = dump(array, in_band=True)
+    pickled = dump_in_band(array)
 
-    assert pickled.buffers == ()
-    assert pickled.load().tolist() == [0, 1, 2]
+    assert Pickled(pickled).load().tolist() == [0, 1, 2]
+
+
+def test_buffers_are_the_values_own_memory_unless_a_snapshot_is_wanted():
+    array = np.arange(3)
+
+    shared, snapshot = dump(array), dump(array, snapshot=True)
+    array[0] = 7
+
+    assert shared.load().tolist() == [7, 1, 2]
+    assert snapshot.load().tolist() == [0, 1, 2]
+
+
+def test_a_snapshot_does_not_copy_what_cannot_change():
+    array = np.arange(3)
+    array.flags.writeable = False
+
+    pickled = dump(array, snapshot=True)
+
+    assert np.shares_memory(pickled.load(), array)
+
+
+def test_a_large_head_travels_as_a_buffer_and_a_small_one_in_the_pickle():
+    sizes = []
+    for value in (b"x" * 100, b"x" * 1_000_000):
+        buffers = []
+
+        head = pickle.dumps(dump(value), protocol=5, buffer_callback=buffers.append)
+
+        sizes.append((len(head) < 1000, len(buffers)))
+        assert pickle.loads(head, buffers=buffers).load() == value
+
+    assert sizes == [(True, 0), (True, 1)]
+
+
+def test_pickled_says_to_engines_how_much_memory_it_holds():
+    assert sys.getsizeof(dump(np.zeros(100_000))) > 800_000
 
 
 def test_size_counts_the_head_and_the_buffers():

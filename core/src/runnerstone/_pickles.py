@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from types import FunctionType
-from typing import Any, SupportsIndex
+from typing import Any, Final, SupportsIndex
 
 import attrs
 
@@ -14,13 +14,15 @@ from runnerstone._arguments import extract
 from runnerstone.errors import UnpicklableError
 
 PROTOCOL = 5
+# A head above this, in bytes, travels as a buffer, which engines do not copy.
+LARGE_HEAD: Final = 64 * 1024
 
 
 def _buffer_views(buffers: Sequence[Any]) -> tuple[memoryview, ...]:
     return tuple(memoryview(buffer).toreadonly() for buffer in buffers)
 
 
-def _rebuild(head: bytes, *buffers: Any) -> "Pickled":
+def _rebuild(head: bytes | memoryview, *buffers: Any) -> "Pickled":
     return Pickled(head, _buffer_views(buffers))
 
 
@@ -36,7 +38,7 @@ class Pickled:
         buffers: What the value keeps out of band (pickle protocol 5), such as an array's data.
     """
 
-    head: bytes
+    head: bytes | memoryview
     buffers: tuple[memoryview, ...] = ()
 
     @property
@@ -51,13 +53,17 @@ class Pickled:
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         # Protocols before 5 know no buffers; the standard library's process pools use one.
         part = pickle.PickleBuffer if int(protocol) >= PROTOCOL else bytes
-        return _rebuild, (self.head, *map(part, self.buffers))
+        head = part(self.head) if len(self.head) > LARGE_HEAD else bytes(self.head)
+        return _rebuild, (head, *map(part, self.buffers))
+
+    def __sizeof__(self) -> int:
+        return object.__sizeof__(self) + self.nbytes  # engines manage their memory by it
 
     def __repr__(self) -> str:
         return f"<Pickled value of {self.nbytes} bytes>"
 
 
-def dump(value: Any, *, in_band: bool = False) -> Pickled:
+def dump(value: Any, *, snapshot: bool = False) -> Pickled:
     """Pickle `value` for another process.
 
     The standard pickler goes first because it is the faster one by far. cloudpickle follows where
@@ -65,26 +71,45 @@ def dump(value: Any, *, in_band: bool = False) -> Pickled:
 
     Args:
         value: What is pickled.
-        in_band: Leave no buffers beside the head.
+        snapshot: Copy what could be changed before it is sent. If not, the buffers are the value's
+            own memory.
 
     Raises:
         Exception: Whatever cloudpickle, or a ``__reduce__`` of the user's, raises.
     """
     buffers: list[pickle.PickleBuffer] = []
-    keep = None if in_band else buffers.append
-    head = b""
+    head = _dump(value, buffers)
+    views = [buffer.raw() for buffer in buffers]
+    if snapshot:
+        views = [view if view.readonly else memoryview(bytes(view)) for view in views]
+    return Pickled(head, _buffer_views(views))
+
+
+def pack(value: Any) -> Pickled:
+    """Pickle what consists of runnerstone's own objects; what is pickled in it stays as it is."""
+    buffers: list[pickle.PickleBuffer] = []
+    head = pickle.dumps(value, protocol=PROTOCOL, buffer_callback=buffers.append)
+    return Pickled(head, _buffer_views([buffer.raw() for buffer in buffers]))
+
+
+def dump_in_band(value: Any) -> bytes:
+    """Pickle `value` for another process, with its buffers in the pickle; raises what `dump` does."""
+    return _dump(value, None)
+
+
+def _dump(value: Any, buffers: list[pickle.PickleBuffer] | None) -> bytes:
+    keep = None if buffers is None else buffers.append
     try:
         head = pickle.dumps(value, protocol=PROTOCOL, buffer_callback=keep)
     except Exception:  # noqa: BLE001  # cloudpickle can do more; if it cannot either, its error counts
-        portable = False
-    else:
-        portable = not any(name in head for name in _modules_by_value())
-    if not portable:
+        head = b""
+    if not head or any(name in head for name in _modules_by_value()):
         import cloudpickle  # heavy, and most values do not need it
 
-        buffers.clear()
+        if buffers is not None:
+            buffers.clear()
         head = cloudpickle.dumps(value, protocol=PROTOCOL, buffer_callback=keep)
-    return Pickled(head, _buffer_views([buffer.raw() for buffer in buffers]))
+    return head
 
 
 def _modules_by_value() -> list[bytes]:
@@ -111,7 +136,7 @@ def dump_arguments(
         UnpicklableError: Naming the argument, the path inside it, its type and the reason.
     """
     try:
-        return dump(arguments)
+        return dump(arguments, snapshot=True)
     except Exception as error:
         for name, value in parts().items():
             if culprit := find_unpicklable(value, f"argument {name!r}", slots):

@@ -1,7 +1,9 @@
 """What travels to a worker, to be executed there."""
 
+import sys
 import time
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from contextvars import Context, copy_context
 from typing import Any
 
@@ -9,12 +11,12 @@ import attrs
 
 from runnerstone._arguments import Template
 from runnerstone._context import current_run, where
-from runnerstone._pickles import Pickled, dump, safe_repr
+from runnerstone._pickles import Pickled, dump, pack, safe_repr
 from runnerstone.outcomes import Crash, Failure, Outcome
 from runnerstone.programs import Program
 from runnerstone.states import State, StateType
 
-__all__ = ["FlowRunInfo", "TaskCall"]
+__all__ = ["FlowRunInfo", "Parcel", "TaskCall", "run_parcel"]
 
 
 @attrs.frozen
@@ -35,9 +37,10 @@ class FlowRunInfo:
 class TaskCall:
     """One attempt at a task run, to be executed once, somewhere: ``call(*call.upstream)``.
 
-    It is picklable, but for its upstream: a runner whose calls travel sends the two side by side,
-    each `Reference` in the upstream as whatever its workers find the value by. The call itself
-    catches whatever the function does, so executing it always gives an `Outcome`.
+    It is picklable, but for its upstream: a runner whose calls travel sends the two side by side.
+    A runner that brings a program to each worker once, or keeps values there, sends the call's
+    `parcel` instead. The call itself catches whatever the function does, so executing it always
+    gives an `Outcome`.
 
     Attributes:
         program: What it shares with the task's other calls.
@@ -109,6 +112,16 @@ class TaskCall:
             # An exception keeps the frames below it alive: nothing of the call shall be in ours.
             del self, upstream
 
+    def parcel(self) -> "Parcel":
+        """The call without its program, as `run_parcel` takes it in a worker."""
+        upstream = self.upstream
+        slots = tuple(i for i, value in enumerate(upstream) if type(value) is not Pickled)
+        kept = tuple(upstream[slot] for slot in slots)
+        if kept:
+            upstream = tuple(value if type(value) is Pickled else None for value in upstream)
+        state = (self.flow_run, self.number, self.attempt, self._arguments, upstream)
+        return Parcel(pack(state), kept, slots)
+
     async def run_async(self, *upstream: Any) -> Outcome:
         """Execute a call of a coroutine function, in an asyncio task that has its `context()`."""
         current_run.set(self)
@@ -158,6 +171,8 @@ class TaskCall:
 
     def _outcome(self, value: Any, error: BaseException | None, started: float) -> Outcome:
         ended = time.time()
+        if self._travels:
+            _flush()
         state: State | None = None
         problem: Failure | Crash | None = None
         if error is not None:
@@ -199,8 +214,49 @@ class TaskCall:
         return f"<TaskCall {self.id}>"
 
 
+@attrs.frozen
+class Parcel:
+    """A call as a runner sends it to a worker that has its program.
+
+    Attributes:
+        contents: The call but for its program and for what is kept.
+        kept: The `Reference` of each upstream value that a worker keeps, in order.
+        slots: Where in the call's upstream each of these stands, for `Crash.lost`.
+    """
+
+    contents: Pickled
+    kept: tuple[Any, ...]
+    slots: tuple[int, ...]
+
+
+def run_parcel(program: Program, contents: Pickled, *kept: Pickled) -> Outcome:
+    """Execute a parcel's call in this thread; in a worker.
+
+    Args:
+        program: The call's.
+        contents: The parcel's.
+        kept: The values that the parcel's references stand for, in the same order.
+    """
+    try:
+        flow_run, number, attempt, arguments, upstream = contents.load()
+    except Exception as error:  # noqa: BLE001  # the driver's runnerstone is another than the worker's
+        message = f"the call could not be unpickled in {where()}: {safe_repr(error)}"
+        return Outcome(problem=Crash(message), where=where())
+    if kept:
+        rest = iter(kept)
+        upstream = tuple(next(rest) if value is None else value for value in upstream)
+    return TaskCall(program, flow_run, number, attempt, arguments, (), None, True)(*upstream)
+
+
 class _NotLoadedError(Exception):
     """The call, not the user's function, failed: something in it cannot be unpickled here."""
+
+
+def _flush() -> None:
+    """Let out what a call printed, before its end is reported: the driver's log tells of that."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # it may be None, or closed, or replaced by the user's own
+            stream.flush()
 
 
 def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:

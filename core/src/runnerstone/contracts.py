@@ -51,7 +51,7 @@ import attrs
 
 from runnerstone._pickles import Pickled
 from runnerstone.calls import TaskCall
-from runnerstone.errors import InvalidTaskRunnerError, ValueLostError
+from runnerstone.errors import InvalidTaskRunnerError, RunnerstoneError, ValueLostError
 from runnerstone.outcomes import Crash, Outcome
 
 if TYPE_CHECKING:
@@ -206,9 +206,9 @@ class TaskRunner(ABC):
                 "become settings by themselves"
             )
         attrs.define(cls, slots=False, kw_only=True)
-        cls._settings = _fields(cls)
+        cls._setting_fields = _fields(cls)
 
-    _settings: tuple["attrs.Attribute[Any]", ...] = ()
+    _setting_fields: tuple["attrs.Attribute[Any]", ...] = ()
     _in_use = False
 
     def start(self) -> None:
@@ -288,7 +288,7 @@ def check_task_runner_class(cls: type[TaskRunner]) -> None:
     if missing := sorted(cls.__abstractmethods__):
         raise InvalidTaskRunnerError(f"{name} lacks {', '.join(missing)}")
     fields = _fields(cls)
-    if fields is not cls._settings:
+    if fields is not cls._setting_fields:
         raise InvalidTaskRunnerError(
             f"{name} is made a data class twice, which loses its settings' defaults: remove its "
             "decorator; annotated fields become settings by themselves"
@@ -312,7 +312,8 @@ def check_task_runner_class(cls: type[TaskRunner]) -> None:
 
 def refuse(runner: TaskRunner, error: Exception, report: Report) -> None:
     """Report a call that a runner's ``submit`` raised for."""
-    report.crashed(error, f"{type(runner).__qualname__} did not accept the call: {error!r}")
+    said = str(error) if isinstance(error, RunnerstoneError) else repr(error)
+    report.crashed(error, f"{type(runner).__qualname__} did not accept the call: {said}")
 
 
 def relay(future: "Future[Outcome]", report: Report) -> None:

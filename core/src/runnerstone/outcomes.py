@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import attrs
 
-from runnerstone._pickles import Pickled, dump, safe_repr
+from runnerstone._pickles import Pickled, dump_in_band, safe_repr
 from runnerstone.errors import TaskCrashedError, TaskFailedError
 from runnerstone.states import State
 
@@ -130,6 +130,17 @@ class Outcome:
     ended: float | None = attrs.field(default=None, kw_only=True)
     where: str | None = attrs.field(default=None, kw_only=True)
 
+    def parted(self, limit: int) -> tuple["Outcome", Pickled | None]:
+        """What a worker sends, and what it keeps: the value, if that is larger than `limit` bytes.
+
+        What is sent of an outcome whose value is kept has no value; in the driver, a `Reference`
+        takes its place: ``attrs.evolve(outcome, value=reference)``.
+        """
+        value = self.value
+        if type(value) is not Pickled or value.nbytes <= limit:
+            return self, None
+        return attrs.evolve(self, value=None), value
+
 
 def _with_origins(error: BaseException) -> Iterator[BaseException]:
     """The exception, and all that it came from or that it groups, each once."""
@@ -149,11 +160,11 @@ def _with_origins(error: BaseException) -> Iterator[BaseException]:
 def _pickle_exception(error: BaseException) -> bytes | None:
     """The exception pickled, if a copy of it that is its equal in type and text comes back."""
     try:
-        pickled = dump(error, in_band=True)
-        if pickled.nbytes > EXCEPTION_LIMIT:
+        pickled = dump_in_band(error)
+        if len(pickled) > EXCEPTION_LIMIT:
             return None
-        copy = pickled.load()
+        copy = Pickled(pickled).load()
         faithful = type(copy) is type(error) and str(copy) == str(error)
     except Exception:  # noqa: BLE001  # it does not survive: its text will
         return None
-    return pickled.head if faithful else None
+    return pickled if faithful else None

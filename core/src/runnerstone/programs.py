@@ -3,7 +3,8 @@
 import threading
 from typing import Any, Final, Protocol
 
-from runnerstone._pickles import Pickled, dump
+from runnerstone._pickles import Pickled, dump_in_band, find_unpicklable, safe_repr
+from runnerstone.errors import UnpicklableError
 
 __all__ = ["Program"]
 
@@ -71,7 +72,7 @@ class Program:
 
     @property
     def payload(self) -> bytes:
-        """The pickled task. Raises what pickling it raises."""
+        """The pickled task; raises UnpicklableError, naming what in it cannot be pickled."""
         return self._pack()[1]
 
     def _pack(self) -> tuple[bytes, bytes]:
@@ -79,9 +80,16 @@ class Program:
             if self._packed is None:
                 import hashlib  # slow to load, and needed only where calls travel
 
-                payload = dump(self._task, in_band=True).head
+                payload = self._dump()
                 self._packed = hashlib.blake2b(payload, digest_size=16).digest(), payload
             return self._packed
+
+    def _dump(self) -> bytes:
+        try:
+            return dump_in_band(self._task)
+        except Exception as error:
+            culprit = find_unpicklable(self._fn, "its function") or safe_repr(error)
+            raise UnpicklableError(f"task {self.task_name!r} cannot travel: {culprit}") from error
 
     def function(self) -> Any:
         """The user's function; in a worker, unpickled when first asked for."""

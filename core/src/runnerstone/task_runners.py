@@ -23,7 +23,7 @@ from runnerstone._plugins import (
     resolve_task_runner,
 )
 from runnerstone._sequential import SequentialTaskRunner
-from runnerstone.calls import TaskCall
+from runnerstone.calls import Parcel, TaskCall, run_parcel
 from runnerstone.contracts import (
     CONTRACT_VERSION,
     Capabilities,
@@ -35,6 +35,7 @@ from runnerstone.contracts import (
 )
 from runnerstone.hookspecs import hookimpl
 from runnerstone.outcomes import Crash, Failure, Outcome
+from runnerstone.shields import shielded
 
 __all__ = [
     "CONTRACT_VERSION",
@@ -44,6 +45,7 @@ __all__ = [
     "Failure",
     "InstalledTaskRunner",
     "Outcome",
+    "Parcel",
     "Pickled",
     "Reference",
     "Report",
@@ -55,6 +57,8 @@ __all__ = [
     "installed_task_runners",
     "relay",
     "resolve_task_runner",
+    "run_parcel",
+    "shielded",
 ]
 
 _PLUGIN_CLASSES = {f"{name.capitalize()}TaskRunner": name for name in WELL_KNOWN}

@@ -1,0 +1,30 @@
+"""What the driver and its worker processes say to each other over their connection."""
+
+import pickle
+from multiprocessing.connection import Connection
+from typing import Any, Final
+
+# Before a message's head, the number of its buffers, in so many bytes.
+COUNT_SIZE: Final = 4
+
+
+def pack(content: Any) -> list[bytes | memoryview]:
+    """A message, ready to be sent, in parts; the content's buffers are not copied."""
+    buffers: list[pickle.PickleBuffer] = []
+    head = pickle.dumps(content, protocol=5, buffer_callback=buffers.append)
+    count = len(buffers).to_bytes(COUNT_SIZE)
+    return [count + head, *(buffer.raw() for buffer in buffers)]
+
+
+def send(connection: "Connection[Any, Any]", message: list[bytes | memoryview]) -> None:
+    """Send a message; raises OSError if nobody is left to receive it."""
+    for part in message:
+        connection.send_bytes(part)
+
+
+def receive(connection: "Connection[Any, Any]") -> Any:
+    """Wait for a message; return its content. Raises EOFError or OSError if none will come."""
+    first = memoryview(connection.recv_bytes())
+    count = int.from_bytes(first[:COUNT_SIZE])
+    buffers = [connection.recv_bytes() for _ in range(count)]
+    return pickle.loads(first[COUNT_SIZE:], buffers=buffers)

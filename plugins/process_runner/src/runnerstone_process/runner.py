@@ -1,0 +1,280 @@
+"""The task runner."""
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from multiprocessing import Pipe
+from multiprocessing.connection import wait
+
+import attrs
+
+from runnerstone.errors import ValueLostError
+from runnerstone.shields import shielded
+from runnerstone.task_runners import (
+    Capabilities,
+    Crash,
+    Outcome,
+    Pickled,
+    Reference,
+    Report,
+    TaskCall,
+    TaskRunner,
+)
+from runnerstone_process.files import ValueFile
+from runnerstone_process.messages import pack
+from runnerstone_process.processes import Job, WorkerProcess
+from runnerstone_process.workers import Order, Settings
+
+
+class ProcessTaskRunner(TaskRunner):
+    """Runs each call in a process of this machine, one at a time in each; coroutines too.
+
+    Processes start when there is work for them, and end with the flow run. Values above 64 KiB stay
+    in files, in the folder for temporary files (``TMPDIR`` says where), from which the next calls
+    read them without a copy.
+
+    Attributes:
+        max_workers: How many calls run at once. None is the number of processors that this process
+            may use.
+        initializer: Called once in each process, before its first call; None calls nothing. If it
+            raises, the calls crash.
+    """
+
+    max_workers: int | None = attrs.field(
+        default=None,
+        validator=attrs.validators.optional(
+            [attrs.validators.instance_of(int), attrs.validators.ge(1)]
+        ),
+    )
+    initializer: Callable[[], object] | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.is_callable())
+    )
+
+    capabilities = Capabilities(cancels_queued=True, kills=True)
+
+    # Which thread does what. A call is sent to an idle process by the thread that submits it, and
+    # to one that has just become idle by the pump, the only thread that receives, and that learns
+    # of deaths. Processes are started on the shielded thread. The lock guards which processes there
+    # are, which are idle, what each executes and what waits. Nothing is sent, received, started,
+    # reported or pickled while it is held.
+
+    def start(self) -> None:
+        import loky  # slow, and needed only where calls run
+        from loky.backend import resource_tracker
+
+        self._lock = threading.Lock()
+        self._limit = self.max_workers or loky.cpu_count()
+        self._waiting: dict[str, Job] = {}  # by the call's id, in the order of submission
+        self._idle: list[WorkerProcess] = []
+        self._workers: list[WorkerProcess] = []
+        self._starting = 0  # how many processes are about to join these
+        self._stopped = False
+        self._pump: threading.Thread | None = None
+        self._listener, self._bell = Pipe(duplex=False)  # wakes the pump
+        initializer = _pickled(self.initializer)
+        self._folder = tempfile.mkdtemp(prefix="runnerstone-")
+        resource_tracker.register(self._folder, "folder")  # which outlives a driver that is killed
+        self._worker_settings = Settings(initializer, self._folder, self.capabilities.inline_limit)
+
+    def submit(self, call: TaskCall, report: Report) -> None:
+        parcel = call.parcel()
+        files = tuple(reference.handle for reference in parcel.kept)
+        order = Order(call.program.digest, parcel.contents, parcel.slots, files)
+        job = Job(call, report, pack(order))
+        worker = None
+        hiring = False
+        with self._lock:
+            if self._stopped:
+                raise RuntimeError("the task runner is stopped")
+            if self._idle:
+                worker = self._idle.pop()
+                worker.job = job
+            else:
+                self._waiting[call.id] = job
+                hiring = self._may_hire()
+        if worker is not None:
+            self._execute(worker, job)
+        elif hiring:
+            shielded(self._hire)
+
+    def _may_hire(self) -> bool:
+        """Whether a process is to be started for what waits; under the lock, and then `_hire`."""
+        if self._stopped or self._starting >= len(self._waiting):
+            return False
+        if len(self._workers) + self._starting >= self._limit:
+            return False
+        self._starting += 1
+        if self._pump is None:
+            self._pump = threading.Thread(target=self._run, name="ProcessTaskRunner", daemon=True)
+            self._pump.start()
+        return True
+
+    def _hire(self) -> None:
+        """Start a process; on the shielded thread."""
+        job = worker = None
+        try:
+            worker = WorkerProcess(self._worker_settings)
+        except Exception as error:  # noqa: BLE001  # whatever it is, a call is told
+            problem = Crash(f"a worker process could not be started: {error!r}", error)
+        with self._lock:
+            self._starting -= 1
+            if worker is not None:
+                self._workers.append(worker)  # also if stopped: `stop` waits for this
+                self._idle.append(worker)
+            elif self._waiting:
+                job = self._waiting.pop(next(iter(self._waiting)))
+        if job is not None:
+            job.report.post(Outcome(problem=problem))
+        self._ring()
+
+    def _ring(self) -> None:
+        self._bell.send_bytes(b"")
+
+    def _execute(self, worker: WorkerProcess, job: Job) -> None:
+        """Send a call to a process that is no longer idle."""
+        job.report.started(worker.where)
+        try:
+            worker.execute(job)
+        except OSError as error:  # it has died, before it could begin
+            job.refusals += 1
+            with self._lock:
+                worker.job = None
+                worker.doomed = True
+                if job.refusals < 3:
+                    self._waiting[job.call.id] = job
+                    return
+            problem = Crash(f"worker processes die before they can be sent the call: {error}")
+            job.report.post(Outcome(problem=problem))
+
+    # The pump
+
+    def _run(self) -> None:
+        while not self._stopped:
+            with self._lock:
+                workers = {end: worker for worker in self._workers for end in worker.ends}
+            ready = wait((self._listener, *workers))
+            for worker in {workers[end] for end in ready if end is not self._listener}:
+                self._attend(worker)
+            if self._listener in ready:
+                self._listener.recv_bytes()
+                self._assign()
+
+    def _attend(self, worker: WorkerProcess) -> None:
+        """Take what a process has sent, or note its death."""
+        try:
+            if not worker.has_sent():
+                raise EOFError
+            outcome, file = worker.receive()
+        except (EOFError, OSError):
+            self._bury(worker)
+            return
+        with self._lock:
+            ended, worker.job = worker.job, None
+            if self._waiting and not worker.doomed:
+                worker.job = self._waiting.pop(next(iter(self._waiting)))
+            elif not worker.doomed:
+                self._idle.append(worker)
+            following = worker.job
+        if following is not None:
+            self._execute(worker, following)
+        if file is not None:
+            outcome = attrs.evolve(outcome, value=_reference(file, outcome.where))
+        if ended is not None:
+            ended.report.post(outcome)
+
+    def _bury(self, worker: WorkerProcess) -> None:
+        with self._lock:
+            self._workers.remove(worker)
+            if worker in self._idle:
+                self._idle.remove(worker)
+            job = worker.job
+        worker.dismiss()
+        worker.bury()
+        if job is not None:
+            problem = Crash(f"{worker.obituary()} while it ran task run {job.call.name!r}")
+            job.report.post(Outcome(problem=problem))
+        self._assign()
+
+    def _assign(self) -> None:
+        """Give what waits to idle processes, and start others for the rest."""
+        pairs = []
+        with self._lock:
+            while self._idle and self._waiting:
+                worker = self._idle.pop()
+                worker.job = self._waiting.pop(next(iter(self._waiting)))
+                pairs.append((worker, worker.job))
+            hiring = self._may_hire()
+        for worker, job in pairs:
+            self._execute(worker, job)
+        if hiring:
+            shielded(self._hire)
+
+    # From the driver
+
+    def cancel(self, call: TaskCall) -> None:
+        with self._lock:
+            if self._waiting.pop(call.id, None) is not None:
+                return
+            for worker in self._workers:
+                if worker.job is not None and worker.job.call.id == call.id:
+                    worker.doomed = True
+                    worker.kill()
+                    return
+
+    def slots(self) -> int:
+        return self._limit
+
+    def fetch(self, references: Sequence[Reference]) -> list[Pickled]:
+        try:
+            return [reference.handle.read() for reference in references]
+        except OSError as error:
+            raise ValueLostError(f"a value that was kept in a file is gone: {error}") from error
+
+    def stop(self) -> None:
+        if not hasattr(self, "_worker_settings"):  # starting got nowhere
+            return
+        with self._lock:
+            if self._stopped:
+                return
+            self._stopped = True
+            self._waiting.clear()
+        shielded(lambda: None)  # a process that was being started is among the workers now
+        for worker in self._workers:
+            if worker.job is not None:
+                worker.kill()
+        if self._pump is not None:
+            self._ring()
+            self._pump.join()
+        for worker in self._workers:
+            worker.dismiss()
+        for worker in self._workers:
+            worker.bury()
+        self._workers.clear()
+        self._bell.close()
+        self._listener.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        from loky.backend import resource_tracker  # slow, and loaded by now
+
+        resource_tracker.unregister(self._folder, "folder")
+
+
+def _reference(file: ValueFile, where: str | None) -> Reference:
+    return Reference(file, ValueFile.remove, nbytes=sum(file.sizes), where=where)
+
+
+def _pickled(initializer: Callable[[], object] | None) -> bytes | None:
+    """The initializer as processes are sent it.
+
+    Raises:
+        TypeError: If it cannot be pickled.
+    """
+    if initializer is None:
+        return None
+    import cloudpickle  # slow, and needed only where there is something to pickle
+
+    try:
+        pickled: bytes = cloudpickle.dumps(initializer)
+    except Exception as error:
+        raise TypeError(f"the initializer {initializer!r} cannot be pickled: {error}") from error
+    return pickled

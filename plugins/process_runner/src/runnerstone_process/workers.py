@@ -1,0 +1,101 @@
+"""What a worker process does: it takes one call after another from its connection."""
+
+from multiprocessing.connection import Connection
+from typing import Any
+
+import attrs
+
+from runnerstone.calls import run_parcel
+from runnerstone.programs import Program
+from runnerstone.task_runners import Crash, Outcome, Pickled
+from runnerstone_process.files import ValueFile
+from runnerstone_process.messages import pack, receive, send
+
+
+@attrs.frozen
+class Settings:
+    """What a worker process is told once.
+
+    Attributes:
+        initializer: The function to be called first, pickled; None if there is none.
+        folder: Where values stay.
+        limit: Size up to which a value is sent to the driver, in bytes.
+    """
+
+    initializer: bytes | None
+    folder: str
+    limit: int
+
+
+@attrs.frozen
+class Order:
+    """A call to be executed.
+
+    Attributes:
+        digest: Its program's, which the worker has been sent before.
+        contents: Its parcel's.
+        slots: Places in its upstream of what is kept.
+        kept: Where that is.
+    """
+
+    digest: bytes
+    contents: Pickled
+    slots: tuple[int, ...]
+    kept: tuple[ValueFile, ...]
+
+
+class Worker:
+    """Executes the calls of one flow run in this process, one at a time."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._programs: dict[bytes, Program] = {}
+        self._problem: Crash | None = None
+
+    def initialize(self) -> None:
+        """Call the user's initializer; if it raises, every call will crash for that reason."""
+        if self._settings.initializer is not None:
+            try:
+                Pickled(self._settings.initializer).load()()
+            except BaseException as error:  # noqa: BLE001  # whatever it is, it is told
+                self._problem = Crash(f"the initializer of the worker process raised {error!r}")
+
+    def add(self, program: Program) -> None:
+        """Take a program for the calls that follow."""
+        self._programs[program.digest] = program
+
+    def execute(self, order: Order) -> tuple[Outcome, ValueFile | None]:
+        """Execute a call; return its outcome, and where its value is if that stays here."""
+        if self._problem is not None:
+            return Outcome(problem=self._problem), None
+        kept = []
+        for slot, file in zip(order.slots, order.kept, strict=True):
+            try:
+                kept.append(file.read())
+            except OSError as error:
+                return Outcome(problem=Crash(f"a value is gone: {error}", lost=(slot,))), None
+        outcome = run_parcel(self._programs[order.digest], order.contents, *kept)
+        sent, value = outcome.parted(self._settings.limit)
+        if value is None:
+            return sent, None
+        try:
+            return sent, ValueFile.write(value, self._settings.folder)
+        except OSError as error:
+            message = f"its value, of {value.nbytes} bytes, could not be kept: {error}"
+            return Outcome(problem=Crash(message), where=outcome.where), None
+
+
+def work(connection: "Connection[Any, Any]") -> None:
+    """Do what the driver says until it is gone; the main function of a worker process."""
+    try:
+        worker = Worker(receive(connection))
+        worker.initialize()
+        while True:
+            content = receive(connection)
+            if isinstance(content, Program):
+                worker.add(content)
+            else:
+                send(connection, pack(worker.execute(content)))
+                del content
+    except (EOFError, OSError):
+        return  # the driver has closed the connection, or is gone
