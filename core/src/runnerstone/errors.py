@@ -10,7 +10,8 @@ faults of use, of a plugin or of the infrastructure::
     │   ├── TaskRunnerImportError           (ImportError)  its package is there and fails to import
     │   ├── AmbiguousTaskRunnerError        (LookupError)  two distributions claim the name
     │   ├── InvalidTaskRunnerError          (TypeError)    the class breaks the contract
-    │   └── TaskRunnerSettingError          (ValueError)   a setting that is unknown or does not fit
+    │   ├── TaskRunnerSettingError          (ValueError)   a setting that is unknown or does not fit
+    │   └── TaskRunnerStartError            (RuntimeError) what it runs on is not there or does not fit
     ├── FlowParameterError                  (ValueError)   a flow's parameter that does not fit
     ├── NotInFlowError                      (RuntimeError) a submission where no flow runs
     ├── FlowRunEndedError                   (RuntimeError) a submission to a flow run that is over
@@ -42,6 +43,7 @@ __all__ = [
     "TaskRunnerImportError",
     "TaskRunnerNotInstalledError",
     "TaskRunnerSettingError",
+    "TaskRunnerStartError",
     "UnknownTaskRunnerError",
     "UnpicklableError",
     "UpstreamNotCompletedError",
@@ -79,6 +81,10 @@ class InvalidTaskRunnerError(TaskRunnerError, TypeError):
 
 class TaskRunnerSettingError(TaskRunnerError, ValueError):
     """A setting that the task runner does not have, or a value that does not fit it."""
+
+
+class TaskRunnerStartError(TaskRunnerError, RuntimeError):
+    """What the task runner runs on does not answer, does not fit or cannot be started."""
 
 
 class FlowParameterError(RunnerstoneError, ValueError):

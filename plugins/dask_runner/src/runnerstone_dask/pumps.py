@@ -1,0 +1,255 @@
+"""The thread that talks to Dask: it submits calls, and reports how they end."""
+
+import pickle
+import re
+import threading
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from logging import getLogger
+from queue import Empty, SimpleQueue
+from typing import Any, Final
+
+import attrs
+
+from runnerstone.task_runners import Crash, Outcome, Parcel, Reference, Report, TaskCall
+from runnerstone_dask.schedulers import PROGRAM_PREFIX
+from runnerstone_dask.workers import load_program, run_call
+
+# Of one graph: the scheduler takes it in at once, and does nothing else meanwhile.
+GRAPH_CALLS: Final = 500
+GRAPH_BYTES: Final = 4 * 1024 * 1024
+# Of all that Dask has at a time; the rest waits here.
+CALLS_AT_ONCE: Final = 10_000
+BYTES_AT_ONCE: Final = 64 * 1024 * 1024
+# Between looks at whether the cluster is still there, in seconds, where nothing is heard of it.
+QUIET_SECONDS: Final = 1.0
+# How many of these pass before it is said that calls wait for workers.
+PATIENCE: Final = 5
+_log: Final = getLogger("runnerstone.dask")
+
+
+@attrs.define(eq=False)
+class Entry:
+    """A call on its way.
+
+    Attributes:
+        key: Dask's name for it.
+        call: The call.
+        parcel: What travels of it.
+        contents: The parcel's contents, pickled.
+        report: How to tell what becomes of it.
+        future: Dask's; None until it is submitted.
+    """
+
+    key: str
+    call: TaskCall
+    parcel: Parcel
+    contents: bytes
+    report: Report
+    future: Any = None
+
+    @classmethod
+    def of(cls, call: TaskCall, report: Report) -> "Entry":
+        """The entry of a call; raises UnpicklableError if its program cannot travel."""
+        call.program.digest  # noqa: B018  # pickles the program, here and not on the pump
+        parcel = call.parcel()
+        name = re.sub(r"[^A-Za-z0-9_]", "_", call.program.task_name)
+        key = f"{name}-{uuid.uuid4().hex}"  # Dask groups keys by what stands before such an ending
+        return cls(key, call, parcel, pickle.dumps(parcel.contents, protocol=5), report)
+
+
+class Pump:
+    """Submits calls to a Dask client, in graphs, and reports their ends.
+
+    Which thread does what. Any thread may `put` a call. Dask's loop delivers events to `hear`. Both
+    only append to a queue, which one thread empties, and that thread alone knows which calls are
+    where: there is no lock. It asks Dask for nothing that waits for a call, and reports by
+    `Report.post`, which does not block.
+    """
+
+    def __init__(self, client: Any, topic: str, limit: int) -> None:
+        """Prepare to pump.
+
+        Args:
+            client: Dask's.
+            topic: Where ends are told.
+            limit: Size up to which a value comes with its outcome, in bytes.
+        """
+        self._client: Final = client
+        self._address = client.scheduler.address
+        self._topic: Final = topic
+        self._limit: Final = limit
+        self._queue: SimpleQueue[tuple[Callable[..., None], Any]] = SimpleQueue()
+        self._backlog: deque[Entry] = deque()
+        self._entries: dict[str, Entry] = {}  # by key: what Dask has
+        self._nbytes = 0  # of the entries' contents
+        self._programs: dict[bytes, Any] = {}  # futures, by digest
+        self._lost: set[str] = set()  # keys of values that are gone
+        self._broken: str | None = None
+        self._quiet = 0  # looks in a row at which nothing was heard
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name="DaskTaskRunner", daemon=True)
+        self._thread.start()
+
+    def put(self, entry: Entry) -> None:
+        """Submit a call, soon."""
+        self._queue.put((self._take, entry))
+
+    def forget(self, call: TaskCall) -> None:
+        """Drop a call, if it has not ended; where Dask has not begun it, it hardly will."""
+        self._queue.put((self._drop, call.id))
+
+    def hear(self, event: tuple[float, Any]) -> None:
+        """Take an event of the topic; on Dask's loop."""
+        self._queue.put((self._note, event[1]))
+
+    def stop(self) -> None:
+        """End the thread, report nothing more, and let go of all that Dask has."""
+        self._stopped = True
+        self._queue.put((self._note, None))
+        self._thread.join()
+        self._entries.clear()
+        self._programs.clear()
+
+    # On the thread
+
+    def _run(self) -> None:
+        while not self._stopped:
+            is_waiting = bool(self._entries or self._backlog)
+            try:
+                handle, argument = self._queue.get(timeout=QUIET_SECONDS if is_waiting else None)
+                self._quiet = 0
+                while True:
+                    handle(argument)
+                    del argument  # it may hold a value
+                    handle, argument = self._queue.get_nowait()
+            except Empty:
+                if is_waiting:
+                    self._look()
+            self._send_backlog()
+
+    def _take(self, entry: Entry) -> None:
+        self._backlog.append(entry)
+
+    def _drop(self, call_id: str) -> None:
+        for entry in [*self._entries.values(), *self._backlog]:
+            if entry.call.id == call_id:
+                self._remove(entry.key)
+                if entry in self._backlog:
+                    self._backlog.remove(entry)
+
+    def _remove(self, key: str) -> Entry | None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._nbytes -= len(entry.contents)
+        return entry
+
+    def _note(self, event: Sequence[Any] | None) -> None:
+        """Take what a worker says of a call's end, or the scheduler of a loss."""
+        if event is None:
+            return
+        key, told, *rest = event
+        if not rest:
+            self._note_loss(key, told)
+            return
+        entry = self._remove(key)
+        if entry is None:
+            return
+        outcome: Outcome = pickle.loads(told)
+        if rest[0]:
+            value = Reference(entry.future, nbytes=rest[0], where=outcome.where)
+            outcome = attrs.evolve(outcome, value=value)
+        entry.report.post(outcome)
+
+    def _note_loss(self, key: str, text: str) -> None:
+        entry = self._remove(key)
+        if entry is None:
+            self._lost.add(key)
+            return
+        lost = self._lost_slots(entry)
+        if lost:
+            message = "a worker that held a value which the call needs is gone"
+        elif text:
+            message = f"Dask lost the call: {text}"
+        else:
+            message = "Dask dropped the call, as it does when somebody cancels or restarts"
+        self._crash(entry, Crash(message, lost=lost))
+
+    def _lost_slots(self, entry: Entry) -> tuple[int, ...]:
+        return tuple(
+            slot
+            for slot, reference in zip(entry.parcel.slots, entry.parcel.kept, strict=True)
+            if reference.handle.key in self._lost or reference.handle.status in {"cancelled", "lost"}
+        )
+
+    def _crash(self, entry: Entry, crash: Crash) -> None:
+        entry.report.post(Outcome(problem=crash))
+
+    def _send_backlog(self) -> None:
+        while self._backlog and not self._stopped:
+            graph: list[Entry] = []
+            size = 0
+            while self._backlog and len(graph) < GRAPH_CALLS and size < GRAPH_BYTES:
+                if len(self._entries) >= CALLS_AT_ONCE or self._nbytes >= BYTES_AT_ONCE:
+                    break
+                entry = self._backlog.popleft()
+                lost = self._lost_slots(entry)
+                if self._broken is not None:
+                    self._crash(entry, Crash(self._broken))
+                elif lost:
+                    self._crash(entry, Crash("a value which the call needs is gone", lost=lost))
+                else:
+                    graph.append(entry)
+                    self._entries[entry.key] = entry
+                    self._nbytes += len(entry.contents)
+                    size += len(entry.contents)
+            if not graph:
+                return
+            try:
+                self._send(graph)
+            except Exception as error:  # noqa: BLE001  # whatever Dask raises, it has not got them
+                for entry in graph:
+                    self._remove(entry.key)
+                    self._crash(entry, Crash(f"Dask did not take the call: {error!r}", error))
+
+    def _send(self, graph: Sequence[Entry]) -> None:
+        futures = self._client.map(
+            run_call,
+            [self._program(entry) for entry in graph],
+            [entry.contents for entry in graph],
+            [tuple(reference.handle for reference in entry.parcel.kept) for entry in graph],
+            key=[entry.key for entry in graph],
+            topic=self._topic,
+            limit=self._limit,
+            pure=False,
+        )
+        for entry, future in zip(graph, futures, strict=True):
+            entry.future = future
+
+    def _program(self, entry: Entry) -> Any:
+        program = entry.call.program
+        future = self._programs.get(program.digest)
+        if future is None:
+            key = f"{PROGRAM_PREFIX}-{uuid.uuid4().hex}"
+            pickled = pickle.dumps(program, protocol=5)
+            future = self._client.submit(load_program, pickled, key=key, pure=False)
+            self._programs[program.digest] = future
+        return future
+
+    def _look(self) -> None:
+        """See whether the cluster is still there, having heard nothing of it for a while."""
+        self._quiet += 1
+        if self._client.status != "running":
+            self._broken = f"the connection to the Dask scheduler at {self._address} is lost"
+            for entry in [*self._entries.values()]:
+                self._remove(entry.key)
+                self._crash(entry, Crash(self._broken))
+        elif self._quiet == PATIENCE and not self._client.nthreads():
+            _log.warning(
+                "%d calls wait for a worker: the Dask cluster at %s has none; to start one: "
+                "dask worker %s",
+                len(self._entries) + len(self._backlog),
+                self._address,
+                self._address,
+            )

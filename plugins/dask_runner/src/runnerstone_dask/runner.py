@@ -1,0 +1,119 @@
+"""The task runner."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from runnerstone.errors import ValueLostError
+from runnerstone.task_runners import (
+    Capabilities,
+    Pickled,
+    Reference,
+    Report,
+    TaskCall,
+    TaskRunner,
+)
+from runnerstone_dask.clusters import ClusterChoice, Connection
+from runnerstone_dask.pumps import Entry, Pump
+from runnerstone_dask.schedulers import at_most_once
+from runnerstone_dask.versions import check_here, check_there
+
+
+def _is_no_page(_runner: object, _field: object, address: str | None) -> None:
+    if address is not None and address.startswith(("http://", "https://")):
+        raise ValueError(
+            f"{address!r} is the address of a page, such as a dashboard's, and not of a Dask "
+            "scheduler: that begins with tcp:// or tls:// and has a port of its own, such as "
+            "tcp://my-dask-cluster:8786"
+        )
+
+
+class DaskTaskRunner(TaskRunner):
+    """Runs each call on a Dask cluster: a new one on this machine, of another kind, or a given one.
+
+    A cluster that the runner has started ends with the flow run; any other is left as it was.
+    Values above 64 KiB stay with the workers. Dask computes nothing twice: a call whose worker is
+    lost has crashed. Workers and scheduler need ``runnerstone-dask`` installed.
+
+    Whoever can reach a Dask scheduler can have it run any code. A cluster on this machine listens
+    to this machine alone.
+
+    Attributes:
+        address: Of a scheduler that runs already, such as ``tcp://host:8786``.
+        cluster: A cluster that runs already, as its object.
+        cluster_class: What makes a new cluster: a class, another callable, or its path. None is
+            ``distributed.deploy.local.LocalCluster``.
+        cluster_kwargs: What it is called with.
+        adapt_kwargs: What the new cluster's ``adapt`` is called with; if empty, it is not.
+        client_kwargs: Further arguments of Dask's client, such as ``security``.
+        start_timeout_seconds: Longest wait for the scheduler to answer.
+    """
+
+    address: str | None = attrs.field(default=None, validator=_is_no_page)
+    cluster: Any = None
+    cluster_class: str | Callable[..., Any] | None = None
+    cluster_kwargs: Mapping[str, Any] = attrs.field(factory=dict)
+    adapt_kwargs: Mapping[str, Any] = attrs.field(factory=dict)
+    client_kwargs: Mapping[str, Any] = attrs.field(factory=dict)
+    start_timeout_seconds: float = attrs.field(default=30.0, validator=attrs.validators.gt(0))
+
+    capabilities = Capabilities(distributed=True)
+
+    def __attrs_post_init__(self) -> None:
+        given = [
+            name for name in ("address", "cluster", "cluster_class") if getattr(self, name) is not None
+        ]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} are given: each says what to run on; give one")
+        for name in ("cluster_kwargs", "adapt_kwargs"):
+            if getattr(self, name) and given and given[0] != "cluster_class":
+                raise ValueError(f"{name} are for a new cluster, and {given[0]} is one that runs")
+
+    def start(self) -> None:
+        check_here()
+        self._pump: Pump | None = None
+        choice = ClusterChoice(
+            address=self.address,
+            cluster=self.cluster,
+            cluster_class=self.cluster_class,
+            cluster_kwargs=self.cluster_kwargs,
+            adapt_kwargs=self.adapt_kwargs,
+            client_kwargs=self.client_kwargs,
+            timeout_seconds=self.start_timeout_seconds,
+        )
+        self._connection = Connection(choice)
+        self._connection.open()
+        client = self._connection.client
+        if not self._connection.is_ours:
+            check_there(client)
+        self._topic = f"runnerstone-{client.id}"
+        client.register_plugin(at_most_once(client.id, self._topic))
+        self._pump = Pump(client, self._topic, self.capabilities.inline_limit)
+        client.subscribe_topic(self._topic, self._pump.hear)
+
+    def submit(self, call: TaskCall, report: Report) -> None:
+        self._pump.put(Entry.of(call, report))
+
+    def cancel(self, call: TaskCall) -> None:
+        self._pump.forget(call)
+
+    def slots(self) -> int | None:
+        return sum(self._connection.client.nthreads().values()) or None
+
+    def fetch(self, references: Sequence[Reference]) -> list[Pickled]:
+        try:
+            values: list[Pickled] = self._connection.client.gather(
+                [reference.handle for reference in references]
+            )
+        except Exception as error:
+            raise ValueLostError(f"a value is gone from the Dask cluster: {error}") from error
+        return values
+
+    def stop(self) -> None:
+        if not hasattr(self, "_connection"):  # starting got nowhere
+            return
+        pump, self._pump = self._pump, None
+        if pump is not None:
+            pump.stop()
+        self._connection.close()

@@ -1,0 +1,79 @@
+"""What Dask's scheduler is taught while a flow runs on it.
+
+Dask computes again, silently, what a dead worker was computing and what it held. A flow run's calls
+must run once: what is lost is said to be lost, and whether to try again is the engine's to decide.
+"""
+
+from typing import Any
+
+PROGRAM_PREFIX = "runnerstone_program"
+"""Keys of programs begin so. They may be computed as often as Dask likes."""
+
+
+def at_most_once(owner: str, topic: str) -> Any:
+    """A plugin for the scheduler, which has a client's calls run at most once, and tells losses.
+
+    It tells them on the client's topic, as ``[key, text]``: of a call that will not end, and of a
+    value that is gone. It goes when its client does.
+
+    The class is made here so that it travels by value: the scheduler need not import this module.
+
+    Args:
+        owner: The client's id.
+        topic: The client's topic, of which the scheduler shall keep no events.
+    """
+    from distributed.diagnostics.plugin import SchedulerPlugin  # slow, and loaded where Dask runs
+
+    prefix = PROGRAM_PREFIX
+
+    class AtMostOnce(SchedulerPlugin):  # type: ignore[misc]  # Dask's classes are untyped
+        name = topic
+
+        def __init__(self) -> None:
+            self.running: set[Any] = set()
+            self.held: set[Any] = set()
+
+        async def start(self, scheduler: Any) -> None:
+            self.scheduler = scheduler
+
+        def update_graph(
+            self, scheduler: Any, *, client: str, tasks: list[Any], **_more: Any
+        ) -> None:
+            if client != owner:
+                return
+            for key in tasks:
+                if not key.startswith(prefix):
+                    self.running.add(key)
+                    scheduler.tasks[key].suspicious = scheduler.allowed_failures
+
+        def transition(self, key: Any, start: str, finish: str, *_: Any, **_more: Any) -> None:
+            if key in self.running:
+                if finish == "memory":
+                    self.running.discard(key)
+                    self.held.add(key)
+                    self.scheduler.tasks[key].run_spec = None
+                elif finish == "erred":
+                    self.running.discard(key)
+                    self.tell(key, self.scheduler.tasks[key].exception_text or "")
+                elif finish == "forgotten":
+                    self.running.discard(key)
+                    self.tell(key, "")
+            elif key in self.held and finish in {"released", "forgotten"}:
+                self.held.discard(key)
+                task = self.scheduler.tasks.get(key)
+                if task is not None and task.who_wants:
+                    self.tell(key, "")
+
+        def tell(self, key: Any, text: str) -> None:
+            self.scheduler.log_event(topic, [key, text])
+
+        def log_event(self, name: str, msg: Any) -> None:
+            if name == topic:
+                self.scheduler._broker.truncate(topic)
+
+        def remove_client(self, scheduler: Any, client: str) -> None:
+            if client == owner:
+                scheduler.remove_plugin(topic)
+                scheduler._broker._topics.pop(topic, None)
+
+    return AtMostOnce()
