@@ -171,7 +171,7 @@ class Pump:
         if lost:
             message = "a worker that held a value which the call needs is gone"
         elif text:
-            message = f"Dask lost the call: {text}"
+            message = text
         else:
             message = "Dask dropped the call, as it does when somebody cancels or restarts"
         self._crash(entry, Crash(message, lost=lost))

@@ -54,7 +54,7 @@ def at_most_once(owner: str, topic: str) -> Any:
                     self.scheduler.tasks[key].run_spec = None
                 elif finish == "erred":
                     self.running.discard(key)
-                    self.tell(key, self.scheduler.tasks[key].exception_text or "")
+                    self.tell(key, self.reason(self.scheduler.tasks[key]))
                 elif finish == "forgotten":
                     self.running.discard(key)
                     self.tell(key, "")
@@ -63,6 +63,12 @@ def at_most_once(owner: str, topic: str) -> Any:
                 task = self.scheduler.tasks.get(key)
                 if task is not None and task.who_wants:
                     self.tell(key, "")
+
+        def reason(self, task: Any) -> str:
+            if task.exception_text:
+                return str(task.exception_text)
+            workers = ", ".join(map(str, task.erred_on))
+            return f"worker {workers} died, perhaps for want of memory, when the call was there"
 
         def tell(self, key: Any, text: str) -> None:
             self.scheduler.log_event(topic, [key, text])

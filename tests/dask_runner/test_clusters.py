@@ -1,0 +1,255 @@
+"""Clusters that the task runner starts, and ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import urllib.request
+from pathlib import Path
+
+import pytest
+from runnerstone_dask import DaskTaskRunner
+
+from runnerstone import flow, task
+from runnerstone.errors import TaskRunnerStartError
+from runnerstone.testing._leftovers import Census
+
+pytestmark = pytest.mark.timeout(120)
+
+SMALL = {"n_workers": 1, "threads_per_worker": 1}
+
+
+@task
+def tell_process() -> int:
+    return os.getpid()
+
+
+@task
+def make_large() -> bytes:
+    return bytes(1_000_000)
+
+
+def run_script(source: str, folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start a script in a process group of its own, as a terminal does."""
+    script = folder / "script.py"
+    script.write_text(textwrap.dedent(source), encoding="utf-8")
+    return subprocess.Popen(
+        [sys.executable, str(script), *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def processes_of_group(group: int) -> list[str]:
+    """What runs in a process group, by its command line."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if int(fields[2]) == group and fields[0] not in "ZX":
+            found.append(command)
+    return found
+
+
+def test_default_is_a_local_cluster_in_other_processes(caplog):
+    @flow(task_runner=DaskTaskRunner(cluster_kwargs=SMALL))
+    def asking() -> int:
+        return tell_process()
+
+    with caplog.at_level("INFO", logger="runnerstone"):
+        assert asking() != os.getpid()
+
+    assert "Creating a new Dask cluster with `distributed.deploy.local.LocalCluster`" in caplog.text
+
+
+def test_dashboard_has_a_page_on_this_machine_alone(caplog):
+    pages = []
+
+    @flow(task_runner=DaskTaskRunner(cluster_kwargs=SMALL))
+    def looking() -> str:
+        tell_process.submit().wait()
+        _, _, link = caplog.text.partition("The Dask dashboard is available at ")
+        link = link.split()[0]
+        with urllib.request.urlopen(link, timeout=30) as page:
+            pages.append((link, page.status, page.read()))
+        return "plain value"
+
+    with caplog.at_level("INFO", logger="runnerstone"):
+        looking()
+
+    ((link, status, text),) = pages
+    assert link.startswith("http://127.0.0.1:")
+    assert status == 200
+    assert b"bokeh" in text
+
+
+@pytest.mark.parametrize(
+    "cluster_class",
+    ["distributed.LocalCluster", "distributed.deploy.local:LocalCluster", None],
+)
+def test_cluster_class_is_given_by_its_path_or_itself(cluster_class):
+    from distributed import LocalCluster
+
+    made = []
+
+    def make(**options: object) -> LocalCluster:
+        made.append(options)
+        return LocalCluster(dashboard_address="127.0.0.1:0", **options)
+
+    runner = DaskTaskRunner(
+        cluster_class=cluster_class or make,
+        cluster_kwargs=SMALL | ({"dashboard_address": "127.0.0.1:0"} if cluster_class else {}),
+    )
+
+    @flow(task_runner=runner)
+    def asking() -> int:
+        return tell_process()
+
+    assert asking() != os.getpid()
+    assert len(made) == (cluster_class is None)
+
+
+def test_cluster_class_that_is_not_there_is_named():
+    @flow(task_runner=DaskTaskRunner(cluster_class="nowhere.KubeCluster"))
+    def asking() -> int:
+        return tell_process()
+
+    with pytest.raises(TaskRunnerStartError, match=r"'nowhere.KubeCluster'.*No module named"):
+        asking()
+
+
+def test_cluster_that_cannot_be_started_says_why():
+    def make() -> None:
+        raise OSError("no quota left")
+
+    @flow(task_runner=DaskTaskRunner(cluster_class=make))
+    def asking() -> int:
+        return tell_process()
+
+    with pytest.raises(TaskRunnerStartError, match="no quota left"):
+        asking()
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_new_cluster_adapts(is_async):
+    from distributed import LocalCluster
+
+    class AsyncCluster(LocalCluster):
+        async def adapt(self, **options: object) -> object:
+            return super().adapt(**options)
+
+    runner = DaskTaskRunner(
+        cluster_class=AsyncCluster if is_async else LocalCluster,
+        cluster_kwargs={"n_workers": 0, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"},
+        adapt_kwargs={"minimum": 0, "maximum": 2},
+    )
+
+    @flow(task_runner=runner)
+    def asking() -> int:
+        return tell_process()
+
+    assert asking() != os.getpid()
+
+
+def test_live_cluster_is_used_and_left():
+    from distributed import LocalCluster
+
+    with LocalCluster(**SMALL, dashboard_address="127.0.0.1:0") as cluster:
+
+        @flow(task_runner=DaskTaskRunner(cluster=cluster))
+        def asking() -> int:
+            return tell_process()
+
+        assert asking() == asking()
+        assert str(cluster.status) == "Status.running"
+        plugins = cluster.scheduler.plugins
+        assert not [name for name in plugins if name.startswith("runnerstone")]
+        topics = cluster.scheduler._broker._topics
+        assert not [name for name in topics if name.startswith("runnerstone")]
+        assert not cluster.scheduler.tasks
+
+
+def test_nothing_is_left_of_own_clusters():
+    @flow(task_runner=DaskTaskRunner(cluster_kwargs=SMALL))
+    def failing() -> None:
+        make_large.submit().wait()
+        raise ValueError("in the body")
+
+    failing.run()  # what a process has once may stay
+    census = Census()
+    before = dict(os.environ)
+
+    assert failing.run().state.is_failed()
+
+    assert not census.newcomers(60)
+    assert dict(os.environ) == before
+
+
+UNGUARDED = """
+    from runnerstone import flow, task
+
+    class Box:
+        def __init__(self, value):
+            self.value = value
+
+    @task
+    def box(value):
+        return Box(value + 1)
+
+    @task
+    def unbox(box):
+        assert isinstance(box, Box)
+        return (lambda: box.value)()
+
+    @flow(task_runner="dask")
+    def boxes():
+        return [unbox(box(number)) for number in range(3)]
+
+    print(boxes())
+"""
+
+
+def test_script_needs_no_guard(tmp_path):
+    script = run_script(UNGUARDED, tmp_path)
+
+    out, err = script.communicate(timeout=100)
+
+    assert out == "[1, 2, 3]\n", err
+    assert err.count("Beginning flow run") == 1
+
+
+INTERRUPTED = """
+    import time
+    from runnerstone import flow, task
+
+    @task
+    def wait(number):
+        print("begun", number, flush=True)
+        time.sleep(2 if number else 600)
+        return number
+
+    @flow(task_runner="dask")
+    def waiting():
+        return [wait(number) for number in range(40)]
+
+    waiting()
+"""
+
+
+def test_ctrl_c_ends_the_flow_and_leaves_no_process(tmp_path):
+    script = run_script(INTERRUPTED, tmp_path)
+    assert script.stdout.readline().startswith("begun")
+
+    os.killpg(script.pid, signal.SIGINT)
+    _, err = script.communicate(timeout=100)
+
+    assert err.rstrip().endswith("KeyboardInterrupt"), err
+    assert "Flow was interrupted" in err or "interrupted" in err
+    assert not processes_of_group(script.pid)
