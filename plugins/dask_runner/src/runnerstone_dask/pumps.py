@@ -1,10 +1,11 @@
 """The thread that talks to Dask: it submits calls, and reports how they end."""
 
+import hashlib
 import pickle
 import re
 import threading
 import uuid
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from logging import getLogger
 from queue import Empty, SimpleQueue
@@ -24,7 +25,7 @@ CALLS_AT_ONCE: Final = 10_000
 BYTES_AT_ONCE: Final = 64 * 1024 * 1024
 # Between looks at whether the cluster is still there, in seconds, where nothing is heard of it.
 QUIET_SECONDS: Final = 1.0
-# How many of these pass before it is said that calls wait for workers.
+# How many of these pass before what Dask knows is compared with what was heard.
 PATIENCE: Final = 5
 _log: Final = getLogger("runnerstone.dask")
 
@@ -54,9 +55,13 @@ class Entry:
         """The entry of a call; raises UnpicklableError if its program cannot travel."""
         call.program.digest  # noqa: B018  # pickles the program, here and not on the pump
         parcel = call.parcel()
-        name = re.sub(r"[^A-Za-z0-9_]", "_", call.program.task_name)
-        key = f"{name}-{uuid.uuid4().hex}"  # Dask groups keys by what stands before such an ending
-        return cls(key, call, parcel, pickle.dumps(parcel.contents, protocol=5), report)
+        return cls(key_of(call), call, parcel, pickle.dumps(parcel.contents, protocol=5), report)
+
+
+def key_of(call: TaskCall) -> str:
+    """Dask's name for a call; Dask groups keys by what stands before 32 hexadecimal digits."""
+    name = re.sub(r"[^A-Za-z0-9_]", "_", call.program.task_name)
+    return f"{name}-{hashlib.blake2b(call.id.encode(), digest_size=16).hexdigest()}"
 
 
 class Pump:
@@ -81,7 +86,7 @@ class Pump:
         self._topic: Final = topic
         self._limit: Final = limit
         self._queue: SimpleQueue[tuple[Callable[..., None], Any]] = SimpleQueue()
-        self._backlog: deque[Entry] = deque()
+        self._backlog: OrderedDict[str, Entry] = OrderedDict()  # by key: what Dask has not
         self._entries: dict[str, Entry] = {}  # by key: what Dask has
         self._nbytes = 0  # of the entries' contents
         self._programs: dict[bytes, Any] = {}  # futures, by digest
@@ -98,7 +103,7 @@ class Pump:
 
     def forget(self, call: TaskCall) -> None:
         """Drop a call, if it has not ended; where Dask has not begun it, it hardly will."""
-        self._queue.put((self._drop, call.id))
+        self._queue.put((self._drop, key_of(call)))
 
     def hear(self, event: tuple[float, Any]) -> None:
         """Take an event of the topic; on Dask's loop."""
@@ -130,14 +135,11 @@ class Pump:
             self._send_backlog()
 
     def _take(self, entry: Entry) -> None:
-        self._backlog.append(entry)
+        self._backlog[entry.key] = entry
 
-    def _drop(self, call_id: str) -> None:
-        for entry in [*self._entries.values(), *self._backlog]:
-            if entry.call.id == call_id:
-                self._remove(entry.key)
-                if entry in self._backlog:
-                    self._backlog.remove(entry)
+    def _drop(self, key: str) -> None:
+        if self._remove(key) is None:  # else Dask drops what nobody holds a future of
+            self._backlog.pop(key, None)
 
     def _remove(self, key: str) -> Entry | None:
         entry = self._entries.pop(key, None)
@@ -193,7 +195,7 @@ class Pump:
             while self._backlog and len(graph) < GRAPH_CALLS and size < GRAPH_BYTES:
                 if len(self._entries) >= CALLS_AT_ONCE or self._nbytes >= BYTES_AT_ONCE:
                     break
-                entry = self._backlog.popleft()
+                _, entry = self._backlog.popitem(last=False)
                 lost = self._lost_slots(entry)
                 if self._broken is not None:
                     self._crash(entry, Crash(self._broken))
@@ -245,7 +247,19 @@ class Pump:
             for entry in [*self._entries.values()]:
                 self._remove(entry.key)
                 self._crash(entry, Crash(self._broken))
-        elif self._quiet == PATIENCE and not self._client.nthreads():
+        elif self._quiet % PATIENCE == 0:
+            self._compare()
+            self._warn_of_want()
+
+    def _compare(self) -> None:
+        """End what has ended without a word: no event may ever have told of it."""
+        for entry in [*self._entries.values()]:
+            status = entry.future.status
+            if status != "pending":
+                self._note_loss(entry.key, f"Dask calls the call {status}, and no outcome has come")
+
+    def _warn_of_want(self) -> None:
+        if self._quiet == PATIENCE and not self._client.nthreads():
             _log.warning(
                 "%d calls wait for a worker: the Dask cluster at %s has none; to start one: "
                 "dask worker %s",

@@ -67,7 +67,10 @@ def at_most_once(owner: str, topic: str) -> Any:
         def reason(self, task: Any) -> str:
             if task.exception_text:
                 return str(task.exception_text)
-            workers = ", ".join(map(str, task.erred_on))
+            blamed = task.exception_blame
+            if blamed is not None and blamed.key != task.key:
+                return f"what the call needs is lost: {blamed.key}"
+            workers = ", ".join(map(str, task.erred_on or ()))
             return f"worker {workers} died, perhaps for want of memory, when the call was there"
 
         def tell(self, key: Any, text: str) -> None:

@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
@@ -65,7 +66,7 @@ class ProcessTaskRunner(TaskRunner):
 
         self._lock = threading.Lock()
         self._limit = self.max_workers or loky.cpu_count()
-        self._waiting: dict[str, Job] = {}  # by the call's id, in the order of submission
+        self._waiting: OrderedDict[str, Job] = OrderedDict()  # by the call's id
         self._idle: list[WorkerProcess] = []
         self._workers: list[WorkerProcess] = []
         self._starting = 0  # how many processes are about to join these
@@ -123,7 +124,7 @@ class ProcessTaskRunner(TaskRunner):
                 self._workers.append(worker)  # also if stopped: `stop` waits for this
                 self._idle.append(worker)
             elif self._waiting:
-                job = self._waiting.pop(next(iter(self._waiting)))
+                job = self._waiting.popitem(last=False)[1]
         if job is not None:
             job.report.post(Outcome(problem=problem))
         self._ring()
@@ -172,7 +173,7 @@ class ProcessTaskRunner(TaskRunner):
         with self._lock:
             ended, worker.job = worker.job, None
             if self._waiting and not worker.doomed:
-                worker.job = self._waiting.pop(next(iter(self._waiting)))
+                worker.job = self._waiting.popitem(last=False)[1]
             elif not worker.doomed:
                 self._idle.append(worker)
             following = worker.job
@@ -202,7 +203,7 @@ class ProcessTaskRunner(TaskRunner):
         with self._lock:
             while self._idle and self._waiting:
                 worker = self._idle.pop()
-                worker.job = self._waiting.pop(next(iter(self._waiting)))
+                worker.job = self._waiting.popitem(last=False)[1]
                 pairs.append((worker, worker.job))
             hiring = self._may_hire()
         for worker, job in pairs:
