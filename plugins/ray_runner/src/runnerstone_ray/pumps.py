@@ -1,0 +1,188 @@
+"""The thread that hands calls to Ray, and reports what becomes of them."""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from logging import getLogger
+from queue import SimpleQueue
+from typing import Any, Final
+
+import attrs
+
+from runnerstone.errors import TaskCrashedError
+from runnerstone.task_runners import Crash, Outcome, Parcel, Reference, Report, TaskCall
+from runnerstone_ray.losses import crash_of
+from runnerstone_ray.workers import outcome_of, remote_function
+
+# At most so many calls, and bytes of their contents, are in Ray at once; the rest waits here. Ray
+# holds all it is given in the driver's memory, and gets slower with it.
+MOST_CALLS: Final = 10_000
+MOST_BYTES: Final = 64 * 1024 * 1024
+# Longest wait, at the end, for a thread that a lost cluster may hold up for ever, in seconds.
+GRACE_SECONDS: Final = 5.0
+_log: Final = getLogger("runnerstone.ray")
+
+
+@attrs.define(eq=False)
+class Entry:
+    """A call that was submitted, and what Ray has given for it.
+
+    Attributes:
+        call: The call.
+        report: How to tell what becomes of it.
+        parcel: What is sent.
+        sent: Ray's reference to the outcome; None while the call waits.
+        value: Ray's reference to the value, if that stays on the cluster.
+        cancelled: It shall not be sent any more.
+    """
+
+    call: TaskCall
+    report: Report
+    parcel: Parcel
+    sent: Any = None
+    value: Any = None
+    cancelled: bool = False
+
+
+class Pump:
+    """Runs the calls of one flow run.
+
+    Its thread alone talks to Ray about calls, in the order of what comes into its inbox: calls from
+    whoever submits, ends from Ray's own thread, which does no more than put them there, and wishes
+    to cancel. What is in Ray, and what waits, it alone knows. The lock guards the entries and what
+    is known of a loss, for those who submit and for the session that finds Ray lost; while it is
+    held, nothing is sent or reported.
+    """
+
+    def __init__(self, limit: int) -> None:
+        """Start the thread.
+
+        Args:
+            limit: Size up to which a value comes to the driver with the outcome, in bytes.
+        """
+        self._limit = limit
+        self._inbox: SimpleQueue[tuple[Callable[..., None], tuple[Any, ...]] | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._entries: dict[str, Entry] = {}  # that have not ended, by the call's id
+        self._loss: str | None = None
+        self._waiting: deque[Entry] = deque()
+        self._calls = 0  # in Ray, as are
+        self._nbytes = 0
+        self._thread = threading.Thread(target=self._run, name="RayTaskRunner", daemon=True)
+        self._thread.start()
+
+    def put(self, call: TaskCall, report: Report) -> None:
+        """Take a call; raises UnpicklableError if its task cannot travel."""
+        _ = call.program.digest  # pickled here, where the caller is told
+        entry = Entry(call, report, call.parcel())
+        with self._lock:
+            if self._loss is not None:
+                raise TaskCrashedError(self._loss)
+            self._entries[call.id] = entry
+        self._inbox.put((self._take, (entry,)))
+
+    def cancel(self, call: TaskCall) -> None:
+        """Have a call ended, or not begun."""
+        self._inbox.put((self._cancel, (call.id,)))
+
+    def abandon(self, loss: str) -> None:
+        """End all that has not ended: it never will, for the reason given."""
+        with self._lock:
+            self._loss = loss
+            entries = list(self._entries.values())
+            self._entries.clear()
+        for entry in entries:
+            entry.report.post(Outcome(problem=Crash(loss)))
+
+    def stop(self) -> None:
+        """End the calls that are left, and the thread; report nothing any more."""
+        with self._lock:
+            left = list(self._entries)
+        for call_id in left:
+            self._inbox.put((self._cancel, (call_id,)))
+        self._inbox.put(None)
+        self._thread.join(None if self._loss is None else GRACE_SECONDS)
+
+    # On the thread
+
+    def _run(self) -> None:
+        while (item := self._inbox.get()) is not None:
+            function, arguments = item
+            function(*arguments)
+            del item, function, arguments
+
+    def _take(self, entry: Entry) -> None:
+        if self._waiting or not self._has_room(entry):
+            self._waiting.append(entry)
+        else:
+            self._send(entry)
+
+    def _has_room(self, entry: Entry) -> bool:
+        nbytes = self._nbytes + entry.parcel.contents.nbytes
+        return self._calls < MOST_CALLS and (nbytes <= MOST_BYTES or not self._calls)
+
+    def _send(self, entry: Entry) -> None:
+        parcel = entry.parcel
+        try:
+            function = remote_function(entry.call.program, self._limit)
+            handles = [reference.handle for reference in parcel.kept]
+            entry.sent, entry.value = function.remote(parcel.contents, *handles)
+            future = entry.sent.future()
+        except Exception as error:  # noqa: BLE001  # whatever Ray raises, the call is lost
+            self._report(entry, Outcome(problem=crash_of(error, parcel)))
+            return
+        self._calls += 1
+        self._nbytes += parcel.contents.nbytes
+        # Ray calls back on a thread that must not be held up, or entered Python's threading on.
+        future.add_done_callback(lambda ended: self._inbox.put((self._end, (entry, ended))))
+
+    def _end(self, entry: Entry, ended: "Future[bytes]") -> None:
+        self._calls -= 1
+        self._nbytes -= entry.parcel.contents.nbytes
+        self._report(entry, _outcome(entry, ended))
+        while self._waiting and (
+            self._waiting[0].cancelled or self._has_room(self._waiting[0])
+        ):
+            following = self._waiting.popleft()
+            if not following.cancelled:
+                self._send(following)
+
+    def _report(self, entry: Entry, outcome: Outcome) -> None:
+        with self._lock:
+            known = self._entries.pop(entry.call.id, None)
+        if known is not None:
+            entry.report.post(outcome)
+
+    def _cancel(self, call_id: str) -> None:
+        import ray  # loaded by now
+
+        with self._lock:
+            entry = self._entries.get(call_id)
+        if entry is None:
+            return
+        entry.cancelled = True
+        if entry.sent is None:
+            with self._lock:
+                self._entries.pop(call_id, None)
+            return
+        try:
+            # By force: it ends the worker process, whatever that does. The alternative interrupts
+            # Python code alone, and only in a main thread.
+            ray.cancel(entry.sent, force=True)
+        except Exception:
+            _log.exception("Cancelling %s in Ray failed:", call_id)
+
+
+def _outcome(entry: Entry, ended: "Future[bytes]") -> Outcome:
+    error = ended.exception()
+    if error is not None:
+        return Outcome(problem=crash_of(error, entry.parcel))
+    try:
+        outcome, nbytes = outcome_of(ended.result())
+    except Exception as unreadable:  # noqa: BLE001  # the worker's runnerstone is another
+        message = f"what the Ray worker process sent cannot be read here: {unreadable!r}"
+        return Outcome(problem=Crash(message, unreadable))
+    if nbytes is None:
+        return outcome
+    return attrs.evolve(outcome, value=Reference(entry.value, nbytes=nbytes, where=outcome.where))

@@ -1,0 +1,260 @@
+"""The connection to Ray, of which a process can have one.
+
+Task runners with equal settings share it, and the last one ends it. All of it is opened, counted and
+closed on the shielded thread, one after another, so it needs no lock; Ray's processes end with the
+thread that started them, and that one stays.
+"""
+
+from collections.abc import Mapping, Sequence
+from logging import getLogger
+from typing import Any, Final
+
+import attrs
+
+from runnerstone.errors import TaskRunnerStartError, ValueLostError
+from runnerstone.shields import shielded
+from runnerstone.task_runners import Pickled, Reference
+from runnerstone_ray.attachments import attach
+from runnerstone_ray.environments import (
+    GUARD,
+    Environment,
+    has_token,
+    import_ray,
+    new_folder,
+    remove_folder,
+)
+from runnerstone_ray.losses import describe, is_loss
+from runnerstone_ray.pumps import Pump
+from runnerstone_ray.watchdogs import Watchdog, ask_nodes
+
+# A cluster that is not ours is asked for values so long at a time, then whether it is still there.
+FETCH_SECONDS: Final = 5.0
+QUIET: Final = {"log_to_driver": False, "logging_level": "ERROR"}
+LOCAL: Final = {"include_dashboard": False}
+_log: Final = getLogger("runnerstone.ray")
+
+
+@attrs.frozen(kw_only=True)
+class SessionChoice:
+    """Which session a task runner wants; see `RayTaskRunner` for the attributes."""
+
+    address: str | None
+    init_kwargs: Mapping[str, Any]
+    timeout_seconds: float = attrs.field(eq=False)
+
+    def __str__(self) -> str:
+        cluster = f"the cluster at {self.address}" if self.address else "a local cluster"
+        return f"{cluster} with init_kwargs={dict(self.init_kwargs)!r}"
+
+
+class Session:
+    """A connection that was made, or found.
+
+    Attributes:
+        choice: What was asked for.
+        users: How many task runners use it.
+        loss: How the cluster was lost; None as long as it is there.
+    """
+
+    def __init__(self, choice: SessionChoice) -> None:
+        self.choice: Final = choice
+        self.users = 0
+        self.loss: str | None = None
+        self._pumps: set[Pump] = set()
+        self._environment = Environment()
+        self._is_ours = False
+        self._folder: str | None = None
+        self._watchdog: Watchdog | None = None
+
+    def open(self) -> None:
+        """Use what is there, or connect; on the shielded thread.
+
+        Raises:
+            TaskRunnerStartError: If that cannot be done.
+        """
+        try:
+            self._open()
+        finally:
+            self._environment.note()
+
+    def _open(self) -> None:
+        if self.choice.address is not None and has_token():
+            # Ray refuses to show a token to a cluster at a given address unless told to, and the
+            # cluster, which wants it by default, then refuses the driver.
+            self._environment.set({"RAY_AUTH_MODE": "token"})
+        self._environment.set(GUARD)
+        import_ray()
+        import ray
+
+        if ray.is_initialized():
+            self._use_existing()
+            return
+        if self.choice.address is None:
+            self._is_ours = True  # to be shut down wherever starting gets to
+            self._start()
+        else:
+            attach(
+                self.choice.address,
+                {**QUIET, **self.choice.init_kwargs},
+                self.choice.timeout_seconds,
+            )
+        self._is_ours = True
+        self._watch()
+
+    def _start(self) -> None:
+        """Start a cluster on this machine."""
+        import ray
+
+        options = {**QUIET, **LOCAL, **self.choice.init_kwargs}
+        if "_temp_dir" not in options:
+            self._folder = new_folder()
+            options["_temp_dir"] = self._folder
+        _log.info("Starting a Ray cluster on this machine")
+        try:
+            # Never None: that may find a cluster of somebody else's, by a variable or a file.
+            ray.init("local", **options)
+        except Exception as error:
+            raise TaskRunnerStartError(
+                f"Ray could not be started on this machine: {error or type(error).__name__}"
+            ) from error
+
+    def _use_existing(self) -> None:
+        import ray
+
+        context = ray.get_runtime_context()
+        if context.worker.mode == ray.WORKER_MODE:
+            return  # this is a task of Ray's: it has a connection, and ends with that
+        found = context.gcs_address
+        if self.choice.init_kwargs or self.choice.address not in {None, found, "auto"}:
+            raise TaskRunnerStartError(
+                f"this process has called ray.init() already, and is connected to {found}; the "
+                f"task runner asks for {self.choice}: call ray.shutdown() first, or leave the "
+                "task runner's settings out, to use that connection"
+            )
+        _log.warning(
+            "Using the connection to Ray that is there already, to %s. If that cluster's control "
+            "process (GCS) is lost, Ray will end this process; it would not if the task runner made "
+            "the connection",
+            found,
+        )
+        self._watch()
+
+    def _watch(self) -> None:
+        import ray
+
+        self._watchdog = Watchdog(ray.get_runtime_context().gcs_address, self._lose)
+
+    def _lose(self, loss: str) -> None:
+        """End what is pending; on the watchdog's thread."""
+        _log.error("%s%s", loss[0].upper(), loss[1:])
+        self.loss = loss
+        for pump in list(self._pumps):
+            pump.abandon(loss)
+
+    def add(self, pump: Pump) -> None:
+        """Have a pump told if the cluster is lost."""
+        self._pumps.add(pump)
+        if self.loss is not None:
+            pump.abandon(self.loss)
+
+    def remove(self, pump: Pump) -> None:
+        """The opposite of `add`; harmless twice."""
+        self._pumps.discard(pump)
+
+    def close(self) -> None:
+        """Leave Ray as it was found; on the shielded thread."""
+        import ray
+
+        if self._watchdog is not None:
+            self._watchdog.stop()
+        try:
+            if self._is_ours:
+                ray.shutdown(wait_for_processes=True)
+        finally:
+            if self._folder is not None:
+                remove_folder(self._folder)
+            self._environment.restore()
+
+    def cpus(self) -> int | None:
+        """How many calls run at once now; None if that is none, or cannot be found out."""
+        try:
+            return int(sum(ask_nodes().values())) or None
+        except Exception as error:  # noqa: BLE001  # no answer: the watchdog sees to that
+            _log.debug("The Ray cluster does not tell its machines: %r", error)
+            return None
+
+    def fetch(self, references: Sequence[Reference]) -> list[Pickled]:
+        """Bring values here.
+
+        Raises:
+            ValueLostError: If one is gone, or the cluster is.
+        """
+        import ray
+
+        handles = [reference.handle for reference in references]
+        while self.loss is None:
+            try:
+                values: list[Pickled] = ray.get(handles, timeout=FETCH_SECONDS)
+            except ray.exceptions.GetTimeoutError:
+                continue  # they are on their way, or the cluster is gone
+            except Exception as error:
+                if not is_loss(error):
+                    raise
+                raise ValueLostError(describe(references, error)) from error
+            return values
+        raise ValueLostError(self.loss)
+
+
+_current: Session | None = None  # changed on the shielded thread alone
+
+
+class Lease:
+    """One task runner's use of the session, from `open` to `close`."""
+
+    def __init__(self, choice: SessionChoice) -> None:
+        self._choice: Final = choice
+        self._session: Session | None = None  # also if Ctrl-C has ended the waiting for `open`
+
+    def open(self) -> Session:
+        """Join the session, or begin one.
+
+        Raises:
+            TaskRunnerStartError: If there is one with other settings, or Ray is not to be had.
+        """
+        return shielded(self._open)
+
+    def _open(self) -> Session:
+        global _current  # noqa: PLW0603  # Ray's connection is the process's
+        if _current is None:
+            session = Session(self._choice)
+            try:
+                session.open()
+            except BaseException:
+                session.close()
+                raise
+            _current = session
+        if _current.choice != self._choice:
+            raise TaskRunnerStartError(
+                "a process can use one Ray cluster at a time: a flow run in this process uses "
+                f"{_current.choice}, and another asks for {self._choice}; give both the same settings, "
+                "or run one after the other"
+            )
+        if _current.loss is not None:
+            raise TaskRunnerStartError(_current.loss)
+        _current.users += 1
+        self._session = _current
+        return _current
+
+    def close(self) -> None:
+        """Leave the session, and end it if nobody else uses it; harmless twice."""
+        shielded(self._close)
+
+    def _close(self) -> None:
+        global _current  # noqa: PLW0603  # as above
+        session, self._session = self._session, None
+        if session is None:
+            return
+        session.users -= 1
+        if not session.users:
+            _current = None
+            session.close()

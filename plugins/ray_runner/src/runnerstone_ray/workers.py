@@ -1,0 +1,68 @@
+"""What a worker of Ray does with a call, and how it gets to know the call's program."""
+
+import pickle
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Final
+
+from runnerstone.programs import Program
+from runnerstone.task_runners import Outcome, Pickled, run_parcel
+
+# Remote functions that the driver keeps; Ray exports one again if it comes back.
+FUNCTIONS_KEPT: Final = 256
+
+
+def execute(
+    program: Program, limit: int, contents: Pickled, *kept: Pickled
+) -> tuple[bytes, Pickled | None]:
+    """Execute a call; return what `outcome_of` takes, and the value if it stays on the cluster.
+
+    Args:
+        program: The call's.
+        limit: Size up to which a value goes to the driver with the outcome, in bytes.
+        contents: The parcel's.
+        kept: The values that Ray has put in place of the parcel's references.
+    """
+    outcome = run_parcel(program, contents, *kept)
+    sent, value = outcome.parted(limit)
+    # As bytes, which Ray passes on as they are: its own pickling costs more.
+    return pickle.dumps((sent, None if value is None else value.nbytes), protocol=5), value
+
+
+def outcome_of(sent: bytes) -> tuple[Outcome, int | None]:
+    """The outcome that a worker has sent, and its value's size if the value is not in it."""
+    outcome, nbytes = pickle.loads(sent)
+    return outcome, nbytes
+
+
+def remote_function(program: Program, limit: int) -> Any:
+    """Ray's function that executes the calls of a program.
+
+    The program is in it, so Ray brings it to each worker once. Calls of one function are cheap, and
+    Ray sends each new function to the whole cluster.
+    """
+    digest = program.digest
+    return _remote_function(
+        (digest, program.payload), program.task_name, program.key, program.is_async, limit
+    )
+
+
+@lru_cache(maxsize=FUNCTIONS_KEPT)
+def _remote_function(
+    packed: tuple[bytes, bytes], task_name: str, key: str, is_async: bool, limit: int
+) -> Any:
+    import ray  # heavy, and needed only where a flow runs on Ray
+
+    # A copy, since the driver's refers to the user's own function, and what hangs on that.
+    program = Program(task_name, key, is_async=is_async, packed=packed)
+    # Retries are the engine's, which counts them. Task events feed Ray's dashboard, and cost much.
+    options = {"num_returns": 2, "max_retries": 0, "enable_task_events": False}
+    return ray.remote(**options)(_closure(program, limit))
+
+
+def _closure(program: Program, limit: int) -> Callable[..., tuple[bytes, Pickled | None]]:
+    def call(contents: Pickled, *kept: Pickled) -> tuple[bytes, Pickled | None]:
+        return execute(program, limit, contents, *kept)
+
+    call.__name__ = call.__qualname__ = program.task_name  # which names the worker's process
+    return call

@@ -1,0 +1,98 @@
+"""Ray clusters, started as their users start them."""
+
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+
+import attrs
+import pytest
+from runnerstone_ray import RayTaskRunner
+
+# A shell that ends at once, so that the cluster's processes are not below the tests' process, where
+# those that a task runner may not leave are counted.
+LAUNCH = '"$@" >/dev/null 2>&1 & echo $!'
+
+
+@attrs.frozen
+class RayCluster:
+    """A head, and further machines if there are any; each is a process with those below it."""
+
+    address: str
+    folder: str
+    processes: list[int] = attrs.field(factory=list)
+
+    def add(self, *options: str) -> int:
+        """Start the head, or a machine that joins in its own time; return its process."""
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *options]
+        launched = subprocess.run(
+            ["sh", "-c", LAUNCH, "sh", *command, "--disable-usage-stats"],
+            capture_output=True,
+            text=True,
+            check=True,
+            start_new_session=True,
+        )
+        self.processes.append(int(launched.stdout))
+        return self.processes[-1]
+
+    def add_machine(self, *options: str) -> int:
+        return self.add("--address", self.address, *options)
+
+    def is_running(self) -> bool:
+        return all(os.path.exists(f"/proc/{process}") for process in self.processes)
+
+    def end(self) -> None:
+        for process in reversed(self.processes):
+            end(process, signal.SIGTERM)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def end(process: int, signal_number: int) -> None:
+    """Send a process a signal, and wait for its end."""
+    try:
+        handle = os.pidfd_open(process)
+    except ProcessLookupError:
+        return
+    try:
+        os.kill(process, signal_number)
+        select.select([handle], [], [], 30)
+    finally:
+        os.close(handle)
+
+
+def start_head(*options: str) -> RayCluster:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]  # free again; who connects waits for the head
+    folder = tempfile.mkdtemp(prefix="r-", dir="/tmp")  # its sockets' paths have to be short
+    cluster = RayCluster(f"127.0.0.1:{port}", folder)
+    arguments = ["--port", str(port), "--temp-dir", folder, "--include-dashboard", "false"]
+    cluster.add("--head", *arguments, *options)
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[RayCluster]:
+    """A cluster with two processors."""
+    cluster = start_head("--num-cpus", "2")
+    try:
+        yield cluster
+        assert cluster.is_running(), "a task runner has ended a cluster that is not its own"
+    finally:
+        cluster.end()
+
+
+@pytest.fixture(scope="module")
+def attached(ray_cluster) -> Iterator[RayTaskRunner]:
+    """A task runner for that cluster; the connection stays while the module's tests run."""
+    runner = RayTaskRunner(address=ray_cluster.address)
+    keeper = runner.copy_for_run()
+    try:
+        keeper.start()
+        yield runner
+    finally:
+        keeper.stop()
