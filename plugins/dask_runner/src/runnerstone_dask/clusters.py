@@ -1,9 +1,12 @@
 """The cluster that a task runner runs on: one of its own, or one that is there already."""
 
+import asyncio
 import inspect
 import multiprocessing.spawn
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from logging import getLogger
@@ -69,6 +72,8 @@ class Connection:
             self._connect(choice.cluster)
         elif choice.address is not None:
             _log.info("Connecting to the Dask cluster at %s", choice.address)
+            with self._refusals(choice.address):
+                greet(choice.address, choice.timeout_seconds)
             self._connect(choice.address)
         else:
             shielded(self._create)
@@ -100,17 +105,27 @@ class Connection:
     def _connect(self, target: Any) -> None:
         from distributed import Client  # heavy, and needed only where a flow runs on Dask
 
-        seconds = self._choice.timeout_seconds
-        options = {"set_as_default": False, "timeout": seconds, **self._choice.client_kwargs}
-        try:
+        options = {
+            "set_as_default": False,
+            "timeout": self._choice.timeout_seconds,
+            **self._choice.client_kwargs,
+        }
+        with self._refusals(getattr(target, "scheduler_address", target)):
             self.client = Client(target, **options)
-        except Exception as error:
-            raise TaskRunnerStartError(
-                f"no Dask scheduler answers at {getattr(target, 'scheduler_address', target)} "
-                f"within {seconds} s: {error or type(error).__name__}; is it running, and is this "
-                "its address and not its dashboard's? to wait longer: start_timeout_seconds"
-            ) from error
         self.client.scheduler_comm.interval = SEND_INTERVAL_SECONDS
+
+    @contextmanager
+    def _refusals(self, address: str) -> Iterator[None]:
+        """Translate what is raised where no scheduler answers."""
+        try:
+            yield
+        except Exception as error:
+            seconds = self._choice.timeout_seconds
+            raise TaskRunnerStartError(
+                f"no Dask scheduler answers at {address} within {seconds} s "
+                f"({str(error) or type(error).__name__}); is it running, and is this its address "
+                "and not its dashboard's? to wait longer: start_timeout_seconds"
+            ) from error
 
     def close(self) -> None:
         """Leave the cluster, and end it if it is ours; what is not there any more is no trouble."""
@@ -125,6 +140,27 @@ class Connection:
             finally:
                 self._cluster = None
                 _spare_main.end()
+
+
+def greet(address: str, timeout_seconds: float) -> None:
+    """Check that a Dask process answers at an address without encryption; others are not asked.
+
+    Dask's client waits for ever for an answer from what accepts its connection and is no Dask.
+
+    Raises:
+        Exception: What Dask, or the lapse of time, raises.
+    """
+    if not address.startswith("tcp://"):
+        return
+    from distributed.comm import connect  # heavy, and needed only where a flow runs on Dask
+
+    async def greeting() -> None:
+        async with asyncio.timeout(timeout_seconds):
+            comm = await connect(address, timeout=timeout_seconds)
+        await comm.close()
+
+    with ThreadPoolExecutor(1) as pool:  # this thread may run an event loop
+        pool.submit(asyncio.run, greeting()).result()
 
 
 def find_cluster_class(choice: str | Callable[..., Any]) -> Callable[..., Any]:

@@ -13,13 +13,15 @@ from typing import Any, Final
 
 import attrs
 
-from runnerstone.task_runners import Crash, Outcome, Parcel, Reference, Report, TaskCall
+from runnerstone.task_runners import Crash, Outcome, Parcel, Pickled, Reference, Report, TaskCall
 from runnerstone_dask.schedulers import PROGRAM_PREFIX
 from runnerstone_dask.workers import load_program, run_call
 
 # Of one graph: the scheduler takes it in at once, and does nothing else meanwhile.
 GRAPH_CALLS: Final = 500
 GRAPH_BYTES: Final = 4 * 1024 * 1024
+# Contents above this, in bytes, go beside the graph: Dask warns of large graphs, and copies them.
+LARGE: Final = 1024 * 1024
 # Of all that Dask has at a time; the rest waits here.
 CALLS_AT_ONCE: Final = 10_000
 BYTES_AT_ONCE: Final = 64 * 1024 * 1024
@@ -38,7 +40,8 @@ class Entry:
         key: Dask's name for it.
         call: The call.
         parcel: What travels of it.
-        contents: The parcel's contents, pickled.
+        contents: The parcel's contents, pickled if they go in the graph.
+        nbytes: Their size.
         report: How to tell what becomes of it.
         future: Dask's; None until it is submitted.
     """
@@ -46,7 +49,8 @@ class Entry:
     key: str
     call: TaskCall
     parcel: Parcel
-    contents: bytes
+    contents: bytes | Pickled
+    nbytes: int
     report: Report
     future: Any = None
 
@@ -55,7 +59,11 @@ class Entry:
         """The entry of a call; raises UnpicklableError if its program cannot travel."""
         call.program.digest  # noqa: B018  # pickles the program, here and not on the pump
         parcel = call.parcel()
-        return cls(key_of(call), call, parcel, pickle.dumps(parcel.contents, protocol=5), report)
+        contents: bytes | Pickled = parcel.contents
+        nbytes = parcel.contents.nbytes
+        if nbytes <= LARGE:
+            contents = pickle.dumps(contents, protocol=5)
+        return cls(key_of(call), call, parcel, contents, nbytes, report)
 
 
 def key_of(call: TaskCall) -> str:
@@ -144,7 +152,7 @@ class Pump:
     def _remove(self, key: str) -> Entry | None:
         entry = self._entries.pop(key, None)
         if entry is not None:
-            self._nbytes -= len(entry.contents)
+            self._nbytes -= entry.nbytes
         return entry
 
     def _note(self, event: Sequence[Any] | None) -> None:
@@ -204,8 +212,8 @@ class Pump:
                 else:
                     graph.append(entry)
                     self._entries[entry.key] = entry
-                    self._nbytes += len(entry.contents)
-                    size += len(entry.contents)
+                    self._nbytes += entry.nbytes
+                    size += entry.nbytes
             if not graph:
                 return
             try:
@@ -219,7 +227,7 @@ class Pump:
         futures = self._client.map(
             run_call,
             [self._program(entry) for entry in graph],
-            [entry.contents for entry in graph],
+            [self._contents(entry) for entry in graph],
             [tuple(reference.handle for reference in entry.parcel.kept) for entry in graph],
             key=[entry.key for entry in graph],
             topic=self._topic,
@@ -228,6 +236,12 @@ class Pump:
         )
         for entry, future in zip(graph, futures, strict=True):
             entry.future = future
+
+    def _contents(self, entry: Entry) -> Any:
+        if type(entry.contents) is Pickled:
+            # hash=False: else equal contents are one, which goes when the first call ends.
+            return self._client.scatter(entry.contents, hash=False)
+        return entry.contents
 
     def _program(self, entry: Entry) -> Any:
         program = entry.call.program

@@ -29,6 +29,11 @@ def _is_no_page(_runner: object, _field: object, address: str | None) -> None:
         )
 
 
+def _only_names(settings: Mapping[str, Any]) -> str:
+    """What a repr shows of settings that may be secrets."""
+    return f"{{{', '.join(f'{name!r}: ...' for name in settings)}}}"
+
+
 class DaskTaskRunner(TaskRunner):
     """Runs each call on a Dask cluster: a new one on this machine, of another kind, or a given one.
 
@@ -53,9 +58,9 @@ class DaskTaskRunner(TaskRunner):
     address: str | None = attrs.field(default=None, validator=_is_no_page)
     cluster: Any = None
     cluster_class: str | Callable[..., Any] | None = None
-    cluster_kwargs: Mapping[str, Any] = attrs.field(factory=dict)
-    adapt_kwargs: Mapping[str, Any] = attrs.field(factory=dict)
-    client_kwargs: Mapping[str, Any] = attrs.field(factory=dict)
+    cluster_kwargs: Mapping[str, Any] = attrs.field(factory=dict, repr=_only_names)
+    adapt_kwargs: Mapping[str, Any] = attrs.field(factory=dict, repr=_only_names)
+    client_kwargs: Mapping[str, Any] = attrs.field(factory=dict, repr=_only_names)
     start_timeout_seconds: float = attrs.field(default=30.0, validator=attrs.validators.gt(0))
 
     capabilities = Capabilities(distributed=True)

@@ -13,13 +13,18 @@ def load_program(pickled: bytes) -> Program:
 
 
 def run_call(
-    program: Program, contents: bytes, kept: tuple[Pickled, ...], *, topic: str, limit: int
+    program: Program,
+    contents: bytes | Pickled,
+    kept: tuple[Pickled, ...],
+    *,
+    topic: str,
+    limit: int,
 ) -> Pickled | None:
     """Execute a call and tell its outcome as an event; the value stays here if it is large.
 
     Args:
         program: The call's.
-        contents: The contents of the call's parcel, pickled.
+        contents: The contents of the call's parcel, pickled if they came in the graph.
         kept: The values that the parcel's references stand for.
         topic: Whom to tell: the topic of the driver's client.
         limit: Size up to which a value goes with the outcome, in bytes.
@@ -29,7 +34,9 @@ def run_call(
     """
     from distributed import get_worker  # loaded in a worker
 
-    outcome = run_parcel(program, pickle.loads(contents), *kept)
+    if isinstance(contents, bytes):
+        contents = pickle.loads(contents)
+    outcome = run_parcel(program, contents, *kept)
     sent, value = outcome.parted(limit)
     worker = get_worker()
     event = [
