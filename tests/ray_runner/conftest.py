@@ -8,7 +8,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 
 import attrs
 import pytest
@@ -96,3 +98,33 @@ def attached(ray_cluster) -> Iterator[RayTaskRunner]:
         yield runner
     finally:
         keeper.stop()
+
+
+@attrs.frozen
+class Script:
+    """A script of a user's, run in a process of its own."""
+
+    path: Path
+
+    def start(self, text: str, **variables: str) -> subprocess.Popen[str]:
+        self.path.write_text(textwrap.dedent(text))
+        return subprocess.Popen(
+            [sys.executable, str(self.path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **variables},
+            start_new_session=True,
+        )
+
+    def run(self, text: str, **variables: str) -> str:
+        """Run it to its end; return what it printed."""
+        process = self.start(text, **variables)
+        printed, _ = process.communicate(timeout=100)
+        assert process.returncode == 0, printed
+        return printed
+
+
+@pytest.fixture
+def script(tmp_path) -> Script:
+    return Script(tmp_path / "script.py")

@@ -8,6 +8,10 @@ from typing import Any, Final
 from runnerstone.errors import TaskRunnerStartError
 
 RETRY_SECONDS: Final = 0.2
+TOKEN_HINT: Final = (
+    "a cluster that wants a token takes its own alone, from ~/.ray/auth_token, RAY_AUTH_TOKEN_PATH or "
+    "RAY_AUTH_TOKEN of this process"
+)
 
 
 def attach(address: str, options: Mapping[str, Any], timeout_seconds: float) -> None:
@@ -29,13 +33,14 @@ def attach(address: str, options: Mapping[str, Any], timeout_seconds: float) -> 
     if not attempt.ended(max(deadline - time.monotonic(), 0)):
         raise TaskRunnerStartError(
             f"what listens at {address} has not let this driver in within {timeout_seconds} s: it is "
-            "no Ray cluster, or it wants a token and there is none in ~/.ray/auth_token, in "
-            "RAY_AUTH_TOKEN_PATH or in RAY_AUTH_TOKEN here; to wait longer: start_timeout_seconds"
+            f"no Ray cluster, or does not answer, or {TOKEN_HINT}; to wait longer: "
+            "start_timeout_seconds"
         )
     if attempt.error is not None:
         raise TaskRunnerStartError(
             f"the Ray cluster at {address} could not be attached to: "
-            f"{attempt.error or type(attempt.error).__name__}"
+            f"{attempt.error or type(attempt.error).__name__}; it has to be of the version that is "
+            f"installed here, and {TOKEN_HINT}"
         ) from attempt.error
 
 
@@ -63,7 +68,7 @@ def _wait_for_listener(host: str, port: int, deadline: float, timeout_seconds: f
 class _Attempt:
     """One call of ``ray.init``, which nothing can interrupt, in a thread of its own.
 
-    What it leaves of a failure is cleared away, as is what comes of it once it is given up.
+    If it is given up and succeeds in the end, the connection is closed at once.
     """
 
     def __init__(self, address: str, options: Mapping[str, Any]) -> None:
@@ -84,14 +89,14 @@ class _Attempt:
             return self._over
 
     def _run(self) -> None:
-        import ray
+        import ray  # loaded by now
 
         try:
             ray.init(self._address, **self._options)
         except BaseException as error:  # noqa: BLE001  # raised where it is waited for
             self.error = error
         with self._lock:
-            unwanted = self._given_up or self.error is not None
             self._over = not self._given_up
-        if unwanted:
+        # Of a failure, as long as it is waited for: later, the session may be somebody else's.
+        if self._over == (self.error is not None):
             ray.shutdown()

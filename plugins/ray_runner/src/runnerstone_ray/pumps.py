@@ -13,7 +13,7 @@ import attrs
 from runnerstone.errors import TaskCrashedError
 from runnerstone.task_runners import Crash, Outcome, Parcel, Reference, Report, TaskCall
 from runnerstone_ray.losses import crash_of
-from runnerstone_ray.workers import outcome_of, remote_function
+from runnerstone_ray.workers import contents_to_send, outcome_of, remote_function
 
 # At most so many calls, and bytes of their contents, are in Ray at once; the rest waits here. Ray
 # holds all it is given in the driver's memory, and gets slower with it.
@@ -127,7 +127,7 @@ class Pump:
         try:
             function = remote_function(entry.call.program, self._limit)
             handles = [reference.handle for reference in parcel.kept]
-            entry.sent, entry.value = function.remote(parcel.contents, *handles)
+            entry.sent, entry.value = function.remote(contents_to_send(parcel.contents), *handles)
             future = entry.sent.future()
         except Exception as error:  # noqa: BLE001  # whatever Ray raises, the call is lost
             self._report(entry, Outcome(problem=crash_of(error, parcel)))
@@ -141,9 +141,7 @@ class Pump:
         self._calls -= 1
         self._nbytes -= entry.parcel.contents.nbytes
         self._report(entry, _outcome(entry, ended))
-        while self._waiting and (
-            self._waiting[0].cancelled or self._has_room(self._waiting[0])
-        ):
+        while self._waiting and (self._waiting[0].cancelled or self._has_room(self._waiting[0])):
             following = self._waiting.popleft()
             if not following.cancelled:
                 self._send(following)

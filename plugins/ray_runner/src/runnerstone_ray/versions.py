@@ -23,7 +23,9 @@ def check_version(found: str | None = None) -> None:
 
     found = version("ray") if found is None else found
     (wanted,) = (
-        requirement for requirement in map(Requirement, requires(OURS) or ()) if requirement.name == "ray"
+        requirement
+        for requirement in map(Requirement, requires(OURS) or ())
+        if requirement.name == "ray"
     )
     if not wanted.specifier.contains(found, prereleases=True):
         raise TaskRunnerStartError(

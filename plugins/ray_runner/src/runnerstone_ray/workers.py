@@ -13,20 +13,27 @@ FUNCTIONS_KEPT: Final = 256
 
 
 def execute(
-    program: Program, limit: int, contents: Pickled, *kept: Pickled
+    program: Program, limit: int, contents: bytes | Pickled, *kept: Pickled
 ) -> tuple[bytes, Pickled | None]:
     """Execute a call; return what `outcome_of` takes, and the value if it stays on the cluster.
 
     Args:
         program: The call's.
         limit: Size up to which a value goes to the driver with the outcome, in bytes.
-        contents: The parcel's.
+        contents: What `contents_to_send` gave.
         kept: The values that Ray has put in place of the parcel's references.
     """
+    if type(contents) is not Pickled:
+        contents = Pickled(contents)
     outcome = run_parcel(program, contents, *kept)
     sent, value = outcome.parted(limit)
     # As bytes, which Ray passes on as they are: its own pickling costs more.
     return pickle.dumps((sent, None if value is None else value.nbytes), protocol=5), value
+
+
+def contents_to_send(contents: Pickled) -> bytes | memoryview | Pickled:
+    """A parcel's contents as Ray is given them: as bytes if they can be, see `execute`."""
+    return contents if contents.buffers else contents.head
 
 
 def outcome_of(sent: bytes) -> tuple[Outcome, int | None]:
@@ -61,7 +68,7 @@ def _remote_function(
 
 
 def _closure(program: Program, limit: int) -> Callable[..., tuple[bytes, Pickled | None]]:
-    def call(contents: Pickled, *kept: Pickled) -> tuple[bytes, Pickled | None]:
+    def call(contents: bytes | Pickled, *kept: Pickled) -> tuple[bytes, Pickled | None]:
         return execute(program, limit, contents, *kept)
 
     call.__name__ = call.__qualname__ = program.task_name  # which names the worker's process
