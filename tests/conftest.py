@@ -2,9 +2,13 @@
 
 import importlib
 import os
+import select
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from textwrap import dedent
 
@@ -119,3 +123,69 @@ class Python:
 @pytest.fixture
 def python(tmp_path: Path) -> Python:
     return Python(tmp_path)
+
+
+@attrs.frozen
+class Script:
+    """A script that runs in a process group of its own, as a terminal starts one."""
+
+    process: subprocess.Popen[str]
+
+    def press_ctrl_c(self) -> None:
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def finish(self, timeout: float = 100) -> tuple[str, str]:
+        """Wait for its end; return what it wrote to stdout and stderr, from here on."""
+        return self.process.communicate(timeout=timeout)
+
+    def left_behind(self, timeout: float = 30) -> list[str]:
+        """What still runs of its group and does not end in time, by its command line."""
+        deadline = time.monotonic() + timeout
+        left = []
+        for pid in _group(self.process.pid):
+            with suppress(ProcessLookupError):
+                handle = os.pidfd_open(pid)
+                try:
+                    if not select.select([handle], [], [], max(deadline - time.monotonic(), 0))[0]:
+                        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+                        left.append(command.replace(b"\0", b" ").decode())
+                finally:
+                    os.close(handle)
+        return left
+
+
+def _group(group: int) -> list[int]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (folder / "stat").read_text().rpartition(")")[2].split()[2] == str(group):
+                found.append(int(folder.name))
+    return found
+
+
+@pytest.fixture
+def start_script(tmp_path: Path) -> Iterator[Callable[..., Script]]:
+    """Start a script in a folder that has nothing else in it."""
+    folder = tmp_path / "script"
+    folder.mkdir()
+    started: list[Script] = []
+
+    def start(source: str, *arguments: str) -> Script:
+        file = folder / "script.py"
+        file.write_text(dedent(source), encoding="utf-8")
+        process = subprocess.Popen(
+            [sys.executable, "script.py", *arguments],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(Script(process))
+        return started[-1]
+
+    yield start
+    for script in started:
+        with suppress(ProcessLookupError):
+            os.killpg(script.process.pid, signal.SIGKILL)
+        script.process.communicate()

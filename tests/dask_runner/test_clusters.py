@@ -1,19 +1,14 @@
 """Clusters that the task runner starts, and ends."""
 
 import os
-import signal
-import subprocess
-import sys
-import textwrap
 import urllib.request
-from pathlib import Path
 
 import pytest
-from runnerstone_dask import DaskTaskRunner
 
 from runnerstone import flow, task
 from runnerstone.errors import TaskRunnerStartError
 from runnerstone.testing._leftovers import Census
+from runnerstone_dask import DaskTaskRunner
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -28,34 +23,6 @@ def tell_process() -> int:
 @task
 def make_large() -> bytes:
     return bytes(1_000_000)
-
-
-def run_script(source: str, folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Start a script in a process group of its own, as a terminal does."""
-    script = folder / "script.py"
-    script.write_text(textwrap.dedent(source), encoding="utf-8")
-    return subprocess.Popen(
-        [sys.executable, str(script), *arguments],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def processes_of_group(group: int) -> list[str]:
-    """What runs in a process group, by its command line."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except OSError:
-            continue
-        if int(fields[2]) == group and fields[0] not in "ZX":
-            found.append(command)
-    return found
 
 
 def test_default_is_a_local_cluster_in_other_processes(caplog):
@@ -147,7 +114,11 @@ def test_new_cluster_adapts(is_async):
 
     runner = DaskTaskRunner(
         cluster_class=AsyncCluster if is_async else LocalCluster,
-        cluster_kwargs={"n_workers": 0, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"},
+        cluster_kwargs={
+            "n_workers": 0,
+            "threads_per_worker": 1,
+            "dashboard_address": "127.0.0.1:0",
+        },
         adapt_kwargs={"minimum": 0, "maximum": 2},
     )
 
@@ -216,10 +187,8 @@ UNGUARDED = """
 """
 
 
-def test_script_needs_no_guard(tmp_path):
-    script = run_script(UNGUARDED, tmp_path)
-
-    out, err = script.communicate(timeout=100)
+def test_script_needs_no_guard(start_script):
+    out, err = start_script(UNGUARDED).finish()
 
     assert out == "[1, 2, 3]\n", err
     assert err.count("Beginning flow run") == 1
@@ -243,13 +212,18 @@ INTERRUPTED = """
 """
 
 
-def test_ctrl_c_ends_the_flow_and_leaves_no_process(tmp_path):
-    script = run_script(INTERRUPTED, tmp_path)
-    assert script.stdout.readline().startswith("begun")
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_ends_the_flow_and_leaves_no_process(start_script, times):
+    script = start_script(INTERRUPTED)
+    assert script.process.stdout.readline().startswith("begun")
 
-    os.killpg(script.pid, signal.SIGINT)
-    _, err = script.communicate(timeout=100)
+    script.press_ctrl_c()
+    if times == 2:
+        for line in script.process.stderr:
+            if "Shutting down" in line:
+                break
+        script.press_ctrl_c()
+    _, err = script.finish()
 
     assert err.rstrip().endswith("KeyboardInterrupt"), err
-    assert "Flow was interrupted" in err or "interrupted" in err
-    assert not processes_of_group(script.pid)
+    assert not script.left_behind()

@@ -1,10 +1,10 @@
 """The conformance suite, on a Dask cluster that is there already."""
 
 import pytest
-from runnerstone_dask import DaskTaskRunner
 
 from runnerstone.task_runners import TaskRunner
 from runnerstone.testing import TaskRunnerContract
+from runnerstone_dask import DaskTaskRunner
 
 pytestmark = pytest.mark.timeout(120)  # a worker that died is started again
 

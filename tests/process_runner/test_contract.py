@@ -1,10 +1,10 @@
 """The conformance suite, on processes."""
 
 import pytest
-from runnerstone_process import ProcessTaskRunner
 
 from runnerstone.task_runners import TaskRunner
 from runnerstone.testing import TaskRunnerContract
+from runnerstone_process import ProcessTaskRunner
 
 
 class TestProcessTaskRunner(TaskRunnerContract):

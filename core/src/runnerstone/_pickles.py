@@ -93,7 +93,7 @@ def pack(value: Any) -> Pickled:
 
 
 def dump_in_band(value: Any) -> bytes:
-    """Pickle `value` for another process, with its buffers in the pickle; raises what `dump` does."""
+    """Do the same with the buffers in the pickle."""
     return _dump(value, None)
 
 

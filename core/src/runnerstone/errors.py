@@ -11,7 +11,7 @@ faults of use, of a plugin or of the infrastructure::
     │   ├── AmbiguousTaskRunnerError        (LookupError)  two distributions claim the name
     │   ├── InvalidTaskRunnerError          (TypeError)    the class breaks the contract
     │   ├── TaskRunnerSettingError          (ValueError)   a setting that is unknown or does not fit
-    │   └── TaskRunnerStartError            (RuntimeError) what it runs on is not there or does not fit
+    │   └── TaskRunnerStartError            (RuntimeError) what it runs on does not answer or fit
     ├── FlowParameterError                  (ValueError)   a flow's parameter that does not fit
     ├── NotInFlowError                      (RuntimeError) a submission where no flow runs
     ├── FlowRunEndedError                   (RuntimeError) a submission to a flow run that is over

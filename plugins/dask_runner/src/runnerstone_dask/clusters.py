@@ -152,7 +152,7 @@ def greet(address: str, timeout_seconds: float) -> None:
     """
     if not address.startswith("tcp://"):
         return
-    from distributed.comm import connect  # heavy, and needed only where a flow runs on Dask
+    from distributed.comm.core import connect  # heavy, and needed only where a flow runs on Dask
 
     async def greeting() -> None:
         async with asyncio.timeout(timeout_seconds):
@@ -199,7 +199,7 @@ class _SpareMain:
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards the count and the replacing
         self._count = 0
-        self._original: Callable[[str], dict[str, Any]] = multiprocessing.spawn.get_preparation_data
+        self._original: Any = multiprocessing.spawn.get_preparation_data
 
     def begin(self) -> None:
         with self._lock:
@@ -215,7 +215,7 @@ class _SpareMain:
                 multiprocessing.spawn.get_preparation_data = self._original
 
     def _data(self, name: str) -> dict[str, Any]:
-        data = self._original(name)
+        data: dict[str, Any] = self._original(name)
         if name.startswith("Dask Worker process"):
             data.pop("init_main_from_path", None)
             data.pop("init_main_from_name", None)

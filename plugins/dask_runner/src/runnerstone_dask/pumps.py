@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import attrs
 
+from runnerstone.programs import Program
 from runnerstone.task_runners import Crash, Outcome, Parcel, Pickled, Reference, Report, TaskCall
 from runnerstone_dask.schedulers import PROGRAM_PREFIX
 from runnerstone_dask.workers import load_program, run_call
@@ -22,6 +23,8 @@ GRAPH_CALLS: Final = 500
 GRAPH_BYTES: Final = 4 * 1024 * 1024
 # Contents above this, in bytes, go beside the graph: Dask warns of large graphs, and copies them.
 LARGE: Final = 1024 * 1024
+# A program above this, in bytes, does not go in each call.
+LARGE_PROGRAM: Final = 16 * 1024
 # Of all that Dask has at a time; the rest waits here.
 CALLS_AT_ONCE: Final = 10_000
 BYTES_AT_ONCE: Final = 64 * 1024 * 1024
@@ -97,7 +100,7 @@ class Pump:
         self._backlog: OrderedDict[str, Entry] = OrderedDict()  # by key: what Dask has not
         self._entries: dict[str, Entry] = {}  # by key: what Dask has
         self._nbytes = 0  # of the entries' contents
-        self._programs: dict[bytes, Any] = {}  # futures, by digest
+        self._programs: dict[bytes, Any] = {}  # as calls take them, by digest
         self._lost: set[str] = set()  # keys of values that are gone
         self._broken: str | None = None
         self._quiet = 0  # looks in a row at which nothing was heard
@@ -190,7 +193,8 @@ class Pump:
         return tuple(
             slot
             for slot, reference in zip(entry.parcel.slots, entry.parcel.kept, strict=True)
-            if reference.handle.key in self._lost or reference.handle.status in {"cancelled", "lost"}
+            if reference.handle.key in self._lost
+            or reference.handle.status in {"cancelled", "lost"}
         )
 
     def _crash(self, entry: Entry, crash: Crash) -> None:
@@ -226,9 +230,9 @@ class Pump:
     def _send(self, graph: Sequence[Entry]) -> None:
         futures = self._client.map(
             run_call,
-            [self._program(entry) for entry in graph],
             [self._contents(entry) for entry in graph],
             [tuple(reference.handle for reference in entry.parcel.kept) for entry in graph],
+            [self._program(entry.call.program) for entry in graph],
             key=[entry.key for entry in graph],
             topic=self._topic,
             limit=self._limit,
@@ -243,15 +247,26 @@ class Pump:
             return self._client.scatter(entry.contents, hash=False)
         return entry.contents
 
-    def _program(self, entry: Entry) -> Any:
-        program = entry.call.program
-        future = self._programs.get(program.digest)
-        if future is None:
-            key = f"{PROGRAM_PREFIX}-{uuid.uuid4().hex}"
-            pickled = pickle.dumps(program, protocol=5)
-            future = self._client.submit(load_program, pickled, key=key, pure=False)
-            self._programs[program.digest] = future
-        return future
+    def _program(self, program: Program) -> Any:
+        """The program as calls take it: pickled, in the graph; or the future of a large one.
+
+        A small one is no key of its own, since Dask sends a call to where what it needs is: a few
+        calls of one task would queue for the one worker that has their program.
+        """
+        item = self._programs.get(program.digest)
+        if item is None or (type(item) is not bytes and item.status not in {"finished", "pending"}):
+            item = pickle.dumps(program, protocol=5)
+            if len(item) > LARGE_PROGRAM:
+                item = self._spread(program, item)
+            self._programs[program.digest] = item
+        return item
+
+    def _spread(self, program: Program, pickled: bytes) -> Any:
+        """The future of a large program that all workers have, if there are any yet."""
+        if self._client.nthreads():
+            return self._client.scatter(program, broadcast=True, hash=False)
+        key = f"{PROGRAM_PREFIX}-{uuid.uuid4().hex}"
+        return self._client.submit(load_program, pickled, key=key, pure=False)
 
     def _look(self) -> None:
         """See whether the cluster is still there, having heard nothing of it for a while."""

@@ -67,7 +67,9 @@ class DaskTaskRunner(TaskRunner):
 
     def __attrs_post_init__(self) -> None:
         given = [
-            name for name in ("address", "cluster", "cluster_class") if getattr(self, name) is not None
+            name
+            for name in ("address", "cluster", "cluster_class")
+            if getattr(self, name) is not None
         ]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} are given: each says what to run on; give one")
@@ -77,7 +79,6 @@ class DaskTaskRunner(TaskRunner):
 
     def start(self) -> None:
         check_here()
-        self._pump: Pump | None = None
         choice = ClusterChoice(
             address=self.address,
             cluster=self.cluster,
@@ -116,9 +117,7 @@ class DaskTaskRunner(TaskRunner):
         return values
 
     def stop(self) -> None:
-        if not hasattr(self, "_connection"):  # starting got nowhere
-            return
-        pump, self._pump = self._pump, None
-        if pump is not None:
-            pump.stop()
-        self._connection.close()
+        if hasattr(self, "_pump"):  # else starting got nowhere near
+            self._pump.stop()
+        if hasattr(self, "_connection"):
+            self._connection.close()

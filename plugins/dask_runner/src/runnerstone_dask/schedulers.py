@@ -7,10 +7,10 @@ must run once: what is lost is said to be lost, and whether to try again is the 
 from typing import Any
 
 PROGRAM_PREFIX = "runnerstone_program"
-"""Keys of programs begin so. They may be computed as often as Dask likes."""
+"""Keys of large programs begin so. They may be computed as often as Dask likes."""
 
 
-def at_most_once(owner: str, topic: str) -> Any:
+def at_most_once(owner: str, topic: str) -> Any:  # noqa: C901  # a class that has to be made here
     """A plugin for the scheduler, which has a client's calls run at most once, and tells losses.
 
     It tells them on the client's topic, as ``[key, text]``: of a call that will not end, and of a
@@ -26,7 +26,7 @@ def at_most_once(owner: str, topic: str) -> Any:
 
     prefix = PROGRAM_PREFIX
 
-    class AtMostOnce(SchedulerPlugin):  # type: ignore[misc]  # Dask's classes are untyped
+    class AtMostOnce(SchedulerPlugin):
         name = topic
 
         def __init__(self) -> None:
@@ -78,11 +78,11 @@ def at_most_once(owner: str, topic: str) -> Any:
 
         def log_event(self, name: str, msg: Any) -> None:
             if name == topic:
-                self.scheduler._broker.truncate(topic)
+                self.scheduler._broker.truncate(topic)  # noqa: SLF001  # or it keeps the last 1,000
 
         def remove_client(self, scheduler: Any, client: str) -> None:
             if client == owner:
                 scheduler.remove_plugin(topic)
-                scheduler._broker._topics.pop(topic, None)
+                scheduler._broker._topics.pop(topic, None)  # noqa: SLF001  # or it keeps it for ever
 
     return AtMostOnce()

@@ -43,8 +43,8 @@ def check_there(client: Any) -> None:
     for place, there in places.items():
         if there[OURS] is None:
             raise TaskRunnerStartError(
-                f"{place} has no {OURS}, which the Dask cluster at {client.scheduler.address} needs "
-                f"on all of its machines; to install it there: pip install {OURS}=={here[OURS]}"
+                f"{place} of the Dask cluster at {client.scheduler.address} has no {OURS}, which "
+                f"all need; to install it there: pip install {OURS}=={here[OURS]}"
             )
         if there["Python"] != here["Python"]:
             raise TaskRunnerStartError(

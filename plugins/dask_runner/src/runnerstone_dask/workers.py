@@ -1,21 +1,22 @@
 """What Dask's workers execute, imported there; the scheduler imports it too, and executes none."""
 
 import pickle
+from typing import Any
 
 from runnerstone.programs import Program
 from runnerstone.task_runners import Pickled, run_parcel
 
 
 def load_program(pickled: bytes) -> Program:
-    """The program that calls depend on: a key of its own, so that each worker gets it once."""
+    """A large program: a key of its own, so that each worker gets it once."""
     program: Program = pickle.loads(pickled)
     return program
 
 
 def run_call(
-    program: Program,
     contents: bytes | Pickled,
     kept: tuple[Pickled, ...],
+    program: Program | bytes,
     *,
     topic: str,
     limit: int,
@@ -23,9 +24,9 @@ def run_call(
     """Execute a call and tell its outcome as an event; the value stays here if it is large.
 
     Args:
-        program: The call's.
         contents: The contents of the call's parcel, pickled if they came in the graph.
         kept: The values that the parcel's references stand for.
+        program: The call's, pickled if it came in the graph.
         topic: Whom to tell: the topic of the driver's client.
         limit: Size up to which a value goes with the outcome, in bytes.
 
@@ -34,9 +35,7 @@ def run_call(
     """
     from distributed import get_worker  # loaded in a worker
 
-    if isinstance(contents, bytes):
-        contents = pickle.loads(contents)
-    outcome = run_parcel(program, contents, *kept)
+    outcome = run_parcel(_loaded(program), _loaded(contents), *kept)
     sent, value = outcome.parted(limit)
     worker = get_worker()
     event = [
@@ -46,3 +45,7 @@ def run_call(
     ]
     worker.log_event(topic, event)  # before the call's end: the two go the same way, in order
     return value
+
+
+def _loaded(item: Any) -> Any:
+    return pickle.loads(item) if isinstance(item, bytes) else item

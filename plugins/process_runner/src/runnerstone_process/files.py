@@ -33,7 +33,7 @@ class ValueFile:
         handle, path = tempfile.mkstemp(dir=folder)
         parts = (memoryview(value.head), *value.buffers)
         try:
-            with open(handle, "wb") as file:
+            with os.fdopen(handle, "wb") as file:
                 for part in parts:
                     file.write(bytes(-file.tell() % ALIGNMENT))
                     file.write(part)
@@ -44,7 +44,7 @@ class ValueFile:
 
     def read(self) -> Pickled:
         """The value; its memory is the file's, mapped. Raises OSError if the file is gone."""
-        with open(self.path, "rb") as file:
+        with Path(self.path).open("rb") as file:
             memory = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         parts = []
         position = 0

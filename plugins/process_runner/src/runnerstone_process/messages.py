@@ -1,8 +1,10 @@
 """What the driver and its worker processes say to each other over their connection."""
 
 import pickle
-from multiprocessing.connection import Connection
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 # Before a message's head, the number of its buffers, in so many bytes.
 COUNT_SIZE: Final = 4

@@ -4,12 +4,12 @@ import os
 import platform
 import signal
 import sys
-from multiprocessing.connection import Connection
+from contextlib import suppress
+from multiprocessing.connection import wait
 from typing import Any, Final
 
 import attrs
 
-from runnerstone.programs import Program
 from runnerstone.task_runners import Report, TaskCall
 from runnerstone_process.messages import pack, receive, send
 from runnerstone_process.workers import Settings, work
@@ -70,6 +70,7 @@ class WorkerProcess:
         self._digests: set[bytes] = set()
         # Children of the worker may keep its connection open when it is gone; nobody keeps its pid.
         self._handle = os.pidfd_open(self.pid) if sys.platform == "linux" else -1
+        self._death = self._handle if self._handle >= 0 else self._process.sentinel
         # Of a runner that nobody stopped; else the driver would wait for the process at its exit.
         self._at_exit = Finalize(None, self.kill, exitpriority=10)
         send(self.connection, pack(settings))
@@ -77,11 +78,10 @@ class WorkerProcess:
     @property
     def ends(self) -> tuple[Any, ...]:
         """What becomes readable when a message comes, or the process ends."""
-        death = self._handle if self._handle >= 0 else self._process.sentinel
-        return self.connection, death
+        return self.connection, self._death
 
     def execute(self, job: Job) -> None:
-        """Send a call, its program first where that is new; raises OSError if the process is gone."""
+        """Send a call, after its program if that is new; raises OSError if the process is gone."""
         program = job.call.program
         if program.digest not in self._digests:
             send(self.connection, pack(program))
@@ -89,15 +89,11 @@ class WorkerProcess:
         send(self.connection, job.message)
 
     def receive(self) -> Any:
-        """What the process has sent; raises EOFError or OSError if it is gone."""
-        return receive(self.connection)
-
-    def has_sent(self) -> bool:
-        """Whether there is something to receive."""
-        try:
-            return self.connection.poll()
-        except OSError:
-            return False
+        """What the process has sent; None if it has sent nothing, so is gone."""
+        with suppress(EOFError, OSError):
+            if self.connection.poll():
+                return receive(self.connection)
+        return None
 
     def kill(self) -> None:
         """End the process, whatever it does; only before `bury`, while its pid is its own."""
@@ -109,10 +105,9 @@ class WorkerProcess:
 
     def bury(self) -> None:
         """Wait for the end of a process that was dismissed, was killed or has died."""
-        self._process.join(GRACE_SECONDS)
-        if self._process.is_alive():
+        if not wait((self._death,), GRACE_SECONDS):
             self.kill()
-            self._process.join()
+        self._process.join()
         self._at_exit.cancel()
         if self._handle >= 0:
             os.close(self._handle)

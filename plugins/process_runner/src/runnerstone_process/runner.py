@@ -113,21 +113,24 @@ class ProcessTaskRunner(TaskRunner):
 
     def _hire(self) -> None:
         """Start a process; on the shielded thread."""
-        job = worker = None
         try:
             worker = WorkerProcess(self._worker_settings)
         except Exception as error:  # noqa: BLE001  # whatever it is, a call is told
-            problem = Crash(f"a worker process could not be started: {error!r}", error)
-        with self._lock:
-            self._starting -= 1
-            if worker is not None:
+            self._crash_one(Crash(f"a worker process could not be started: {error!r}", error))
+        else:
+            with self._lock:
+                self._starting -= 1
                 self._workers.append(worker)  # also if stopped: `stop` waits for this
                 self._idle.append(worker)
-            elif self._waiting:
-                job = self._waiting.popitem(last=False)[1]
+        self._ring()
+
+    def _crash_one(self, problem: Crash) -> None:
+        """Crash a call for which no process could be started, if none has taken it since."""
+        with self._lock:
+            self._starting -= 1
+            job = self._waiting.popitem(last=False)[1] if self._waiting else None
         if job is not None:
             job.report.post(Outcome(problem=problem))
-        self._ring()
 
     def _ring(self) -> None:
         self._bell.send_bytes(b"")
@@ -163,13 +166,11 @@ class ProcessTaskRunner(TaskRunner):
 
     def _attend(self, worker: WorkerProcess) -> None:
         """Take what a process has sent, or note its death."""
-        try:
-            if not worker.has_sent():
-                raise EOFError
-            outcome, file = worker.receive()
-        except (EOFError, OSError):
+        answer = worker.receive()
+        if answer is None:
             self._bury(worker)
             return
+        outcome, file = answer
         with self._lock:
             ended, worker.job = worker.job, None
             if self._waiting and not worker.doomed:

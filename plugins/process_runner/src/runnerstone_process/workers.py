@@ -1,7 +1,6 @@
 """What a worker process does: it takes one call after another from its connection."""
 
-from multiprocessing.connection import Connection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -10,6 +9,9 @@ from runnerstone.programs import Program
 from runnerstone.task_runners import Crash, Outcome, Pickled
 from runnerstone_process.files import ValueFile
 from runnerstone_process.messages import pack, receive, send
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 
 @attrs.frozen
