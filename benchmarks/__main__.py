@@ -22,6 +22,13 @@ form's figures mean nothing.
     runner_by_name      a flow that does nothing and names its task runner; one that has an instance
     import_runnerstone  how much longer an interpreter lives that imports runnerstone; a bare one.
                         The ratio is that of whole lives
+    noop_process        a task that does nothing, one of 3,000 in a flow, on two processes that run;
+                        `submit` and `result` on a `concurrent.futures.ProcessPoolExecutor`
+    noop_process_loky   the same; on a `loky.ProcessPoolExecutor`
+    noop_dask           the same on a `LocalCluster` of two workers; `client.submit`, and `gather`
+    noop_ray            the same on a local Ray of two processors; `f.remote`, and `ray.get` of each
+
+The last four are there where the plugin is installed.
 
 Flows log at level WARNING, so nothing.
 """
@@ -31,7 +38,7 @@ import json
 import logging
 from dataclasses import asdict
 
-from benchmarks import flow_runs, imports, task_runs
+from benchmarks import engines, flow_runs, imports, task_runs
 
 
 def main() -> None:
@@ -47,6 +54,10 @@ def main() -> None:
     for module in (task_runs, flow_runs, imports):
         for comparison in module.comparisons(quick=quick):
             print(json.dumps(asdict(comparison.figure())), flush=True)
+    for group in engines.groups(quick=quick):
+        with group as comparisons:
+            for comparison in comparisons:
+                print(json.dumps(asdict(comparison.figure())), flush=True)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,13 @@ import importlib
 import importlib.resources
 import inspect
 import pkgutil
+from pathlib import Path
 
 import pytest
 
 import runnerstone
+
+PLUGINS = Path(__file__).parents[1] / "plugins"
 
 # What must not be loaded before it is needed: it is heavy, or the engine of a plugin.
 LATER = {
@@ -131,3 +134,28 @@ def test_the_package_is_marked_as_typed():
     marker = importlib.resources.files(runnerstone) / "py.typed"
 
     assert marker.is_file()
+
+
+def imported_names(file):
+    """What a file imports, with dots."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("plugin", sorted(PLUGINS.iterdir()), ids=lambda folder: folder.name)
+def test_plugins_are_written_against_what_is_public(plugin):
+    used = {
+        name
+        for file in (plugin / "src").rglob("*.py")
+        for name in imported_names(file)
+        if name.startswith("runnerstone.")
+    }
+
+    assert used
+    assert not [name for name in used if "._" in name or name.startswith("runnerstone.testing")]
+    for name in used:
+        module, _, public = name.rpartition(".")
+        assert public in importlib.import_module(module).__all__, name
