@@ -77,6 +77,19 @@ def start_head(*options: str) -> RayCluster:
     return cluster
 
 
+@pytest.fixture
+def cluster_with_token() -> Iterator[RayCluster]:
+    """A cluster that wants the token of 64 letters ``a``."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", "a" * 64)
+        cluster = start_head("--num-cpus", "1")
+    try:
+        yield cluster
+    finally:
+        cluster.end()
+
+
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[RayCluster]:
     """A cluster with two processors."""

@@ -55,13 +55,17 @@ class Pump:
     held, nothing is sent or reported.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, most_calls: int = MOST_CALLS, cpus: int = 1) -> None:
         """Start the thread.
 
         Args:
             limit: Size up to which a value comes to the driver with the outcome, in bytes.
+            most_calls: How many are in Ray at once.
+            cpus: How many CPUs a call takes there.
         """
         self._limit = limit
+        self._most_calls = most_calls
+        self._cpus = cpus
         self._inbox: SimpleQueue[tuple[Callable[..., None], tuple[Any, ...]] | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._entries: dict[str, Entry] = {}  # that have not ended, by the call's id
@@ -120,12 +124,12 @@ class Pump:
 
     def _has_room(self, entry: Entry) -> bool:
         nbytes = self._nbytes + entry.parcel.contents.nbytes
-        return self._calls < MOST_CALLS and (nbytes <= MOST_BYTES or not self._calls)
+        return self._calls < self._most_calls and (nbytes <= MOST_BYTES or not self._calls)
 
     def _send(self, entry: Entry) -> None:
         parcel = entry.parcel
         try:
-            function = remote_function(entry.call.program, self._limit)
+            function = remote_function(entry.call.program, self._limit, self._cpus)
             handles = [reference.handle for reference in parcel.kept]
             entry.sent, entry.value = function.remote(contents_to_send(parcel.contents), *handles)
             future = entry.sent.future()

@@ -70,8 +70,7 @@ class RayTaskRunner(TaskRunner):
             )
         )
         self._session = self._lease.open()
-        self._pump = Pump(self.capabilities.inline_limit)
-        self._session.add(self._pump)
+        self._pump = self._session.new_pump(self.capabilities.inline_limit)
 
     def submit(self, call: TaskCall, report: Report) -> None:
         if self._pump is None:

@@ -63,6 +63,7 @@ class Session:
         self._pumps: set[Pump] = set()
         self._environment = Environment()
         self._is_ours = False
+        self._is_nested = False  # in a task of Ray's
         self._folder: str | None = None
         self._watchdog: Watchdog | None = None
 
@@ -123,7 +124,8 @@ class Session:
 
         context = ray.get_runtime_context()
         if context.worker.mode == ray.WORKER_MODE:
-            return  # this is a task of Ray's: it has a connection, and ends with that
+            self._is_nested = True
+            return  # the task has a connection, and ends with it
         found = context.gcs_address
         if self.choice.init_kwargs or self.choice.address not in {None, found, "auto"}:
             raise TaskRunnerStartError(
@@ -151,14 +153,25 @@ class Session:
         for pump in list(self._pumps):
             pump.abandon(loss)
 
-    def add(self, pump: Pump) -> None:
-        """Have a pump told if the cluster is lost."""
+    def new_pump(self, limit: int) -> Pump:
+        """A pump, which is told if the cluster is lost.
+
+        Args:
+            limit: Size up to which a value comes to the driver with the outcome, in bytes.
+        """
+        if self._is_nested:
+            # The task that waits for these calls keeps its CPU. If they took others, tasks that
+            # have them all would wait for ever; so they take none, and are few.
+            pump = Pump(limit, most_calls=self.cpus() or 1, cpus=0)
+        else:
+            pump = Pump(limit)
         self._pumps.add(pump)
         if self.loss is not None:
             pump.abandon(self.loss)
+        return pump
 
     def remove(self, pump: Pump) -> None:
-        """The opposite of `add`; harmless twice."""
+        """Tell a pump nothing any more; harmless twice."""
         self._pumps.discard(pump)
 
     def close(self) -> None:

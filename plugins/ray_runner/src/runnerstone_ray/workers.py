@@ -42,29 +42,37 @@ def outcome_of(sent: bytes) -> tuple[Outcome, int | None]:
     return outcome, nbytes
 
 
-def remote_function(program: Program, limit: int) -> Any:
+def remote_function(program: Program, limit: int, cpus: int) -> Any:
     """Ray's function that executes the calls of a program.
 
     The program is in it, so Ray brings it to each worker once. Calls of one function are cheap, and
     Ray sends each new function to the whole cluster.
+
+    Args:
+        program: The calls'.
+        limit: Size up to which a value goes to the driver with the outcome, in bytes.
+        cpus: How many CPUs a call takes.
     """
-    digest = program.digest
     return _remote_function(
-        (digest, program.payload), program.task_name, program.key, program.is_async, limit
+        (program.digest, program.payload),
+        (program.task_name, program.key, program.is_async),
+        limit,
+        cpus,
     )
 
 
 @lru_cache(maxsize=FUNCTIONS_KEPT)
 def _remote_function(
-    packed: tuple[bytes, bytes], task_name: str, key: str, is_async: bool, limit: int
+    packed: tuple[bytes, bytes], facts: tuple[str, str, bool], limit: int, cpus: int
 ) -> Any:
     import ray  # heavy, and needed only where a flow runs on Ray
 
     # A copy, since the driver's refers to the user's own function, and what hangs on that.
-    program = Program(task_name, key, is_async=is_async, packed=packed)
+    name, key, is_async = facts
+    program = Program(name, key, is_async=is_async, packed=packed)
     # Retries are the engine's, which counts them. Task events feed Ray's dashboard, and cost much.
-    options = {"num_returns": 2, "max_retries": 0, "enable_task_events": False}
-    return ray.remote(**options)(_closure(program, limit))
+    make = ray.remote(num_returns=2, max_retries=0, enable_task_events=False, num_cpus=cpus)
+    return make(_closure(program, limit))
 
 
 def _closure(program: Program, limit: int) -> Callable[..., tuple[bytes, Pickled | None]]:
