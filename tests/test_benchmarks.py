@@ -30,7 +30,9 @@ def figures(printed):
 
 
 def test_quick_form_prints_each_figure_once_with_its_unit(figures):
-    assert [(figure["name"], figure["unit"]) for figure in figures] == [*UNITS.items()]
+    printed = [(figure["name"], figure["unit"]) for figure in figures]
+
+    assert printed[: len(UNITS)] == [*UNITS.items()]  # those of installed plugins follow
 
 
 def test_quick_form_logs_nothing(printed):
