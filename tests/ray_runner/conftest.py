@@ -45,6 +45,10 @@ class RayCluster:
     def add_machine(self, *options: str) -> int:
         return self.add("--address", self.address, *options)
 
+    def end_machine(self) -> None:
+        """End the machine that was added last."""
+        end(self.processes.pop(), signal.SIGTERM)
+
     def is_running(self) -> bool:
         return all(os.path.exists(f"/proc/{process}") for process in self.processes)
 
@@ -84,6 +88,16 @@ def cluster_with_token() -> Iterator[RayCluster]:
         patch.setenv("RAY_AUTH_MODE", "token")
         patch.setenv("RAY_AUTH_TOKEN", "a" * 64)
         cluster = start_head("--num-cpus", "1")
+    try:
+        yield cluster
+    finally:
+        cluster.end()
+
+
+@pytest.fixture
+def lone_head() -> Iterator[RayCluster]:
+    """A cluster without processors."""
+    cluster = start_head("--num-cpus", "0")
     try:
         yield cluster
     finally:

@@ -209,7 +209,9 @@ def test_address_where_nothing_listens_is_named_in_time():
     record = adding.run()
 
     assert record.state.is_crashed()
-    with pytest.raises(TaskRunnerStartError, match="no Ray cluster answers at 127.0.0.1:9 within 1"):
+    with pytest.raises(
+        TaskRunnerStartError, match="no Ray cluster answers at 127.0.0.1:9 within 1"
+    ):
         record.result()
     assert time.monotonic() - started < 5
 
