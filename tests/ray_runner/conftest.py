@@ -14,6 +14,7 @@ from pathlib import Path
 
 import attrs
 import pytest
+
 from runnerstone_ray import RayTaskRunner
 
 # A shell that ends at once, so that the cluster's processes are not below the tests' process, where
@@ -46,15 +47,16 @@ class RayCluster:
         return self.add("--address", self.address, *options)
 
     def end_machine(self) -> None:
-        """End the machine that was added last."""
-        end(self.processes.pop(), signal.SIGTERM)
+        """End the machine that was added last; asked in kindness, it would take its time."""
+        end(self.processes.pop(), signal.SIGKILL)
 
     def is_running(self) -> bool:
-        return all(os.path.exists(f"/proc/{process}") for process in self.processes)
+        return all(Path(f"/proc/{process}").exists() for process in self.processes)
 
     def end(self) -> None:
-        for process in reversed(self.processes):
-            end(process, signal.SIGTERM)
+        while len(self.processes) > 1:
+            self.end_machine()
+        end(self.processes.pop(), signal.SIGTERM)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

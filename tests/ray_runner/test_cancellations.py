@@ -6,7 +6,6 @@ import socket
 import time
 
 import pytest
-from runnerstone_ray import RayTaskRunner
 
 from runnerstone import flow, task
 
@@ -66,22 +65,26 @@ def test_cancelling_calls_at_any_time_spares_their_neighbours(attached):
     assert states.count("COMPLETED") >= 220
 
 
-def test_cancelled_calls_of_a_stopped_runner_are_ended_on_a_cluster_that_stays(attached):
-    runner = RayTaskRunner(address=attached.address)
+def test_interrupted_flow_run_leaves_no_call_on_a_cluster_that_stays(attached):
+    seats = []
 
     with socket.create_server(("127.0.0.1", 0)) as server:
 
-        @flow(task_runner=runner)
-        def leaving() -> str:
-            held = [hold.submit(server.getsockname()) for _ in range(2)]
-            seats = [server.accept()[0] for _ in held]
-            for future in held:
-                future.cancel()
-            for seat in seats:
-                with seat:
-                    seat.settimeout(60)
-                    assert seat.recv(4) == b"here"
-                    assert seat.recv(1) == b""
-            return "over"
+        @flow(task_runner=attached)
+        def interrupted() -> None:
+            for _ in range(4):  # two of which wait
+                hold.submit(server.getsockname())
+            seats.extend(server.accept()[0] for _ in range(2))
+            raise KeyboardInterrupt
 
-        assert leaving() == "over"
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+
+        for seat in seats:
+            with seat:
+                seat.settimeout(60)
+                assert seat.recv(4) == b"here"
+                assert seat.recv(1) == b""
+        server.settimeout(1)
+        with pytest.raises(TimeoutError):
+            server.accept()

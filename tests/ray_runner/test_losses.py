@@ -7,9 +7,9 @@ import socket
 from pathlib import Path
 
 import pytest
-from runnerstone_ray import RayTaskRunner
 
 from runnerstone import flow, task
+from runnerstone_ray import RayTaskRunner
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -85,12 +85,12 @@ def test_worker_that_is_killed_leaves_the_call_beside_it_alone(ray_cluster):
 
 
 def test_value_whose_machine_is_lost_is_named_and_not_computed_again(lone_head):
-    lone_head.add_machine("--num-cpus", "1")
     futures = []
     errors = []
 
     @flow(task_runner=RayTaskRunner(address=lone_head.address))
     def losing() -> object:
+        lone_head.add_machine("--num-cpus", "1")
         made = make.submit(1_000_000)
         made.wait()
         lone_head.end_machine()

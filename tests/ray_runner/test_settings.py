@@ -4,11 +4,11 @@ import subprocess
 import sys
 
 import pytest
-from runnerstone_ray import RayTaskRunner
-from runnerstone_ray.versions import check_version
 
 from runnerstone import flow
 from runnerstone.errors import TaskRunnerStartError
+from runnerstone_ray import RayTaskRunner
+from runnerstone_ray.versions import check_version
 
 
 @pytest.mark.parametrize("address", ["ray://host:10001", "http://127.0.0.1:8265"])
@@ -30,10 +30,19 @@ def test_timeout_has_to_be_positive():
 
 def test_settings_are_taken_from_the_command_line(tmp_path):
     (tmp_path / "flows.py").write_text("from runnerstone import flow\n\n@flow\ndef empty(): ...\n")
-    settings = ["-s", 'init_kwargs={"num_cpus": "many"}', "-s", "start_timeout_seconds=2.5"]
+    settings = ["--set", 'init_kwargs={"num_cpus": "many"}', "--set", "start_timeout_seconds=2.5"]
 
     ended = subprocess.run(
-        [sys.executable, "-m", "runnerstone", "run", "flows.py:empty", "-t", "ray", *settings],
+        [
+            sys.executable,
+            "-m",
+            "runnerstone",
+            "run",
+            "flows.py:empty",
+            "--runner",
+            "ray",
+            *settings,
+        ],
         capture_output=True,
         text=True,
         cwd=tmp_path,
@@ -46,7 +55,9 @@ def test_settings_are_taken_from_the_command_line(tmp_path):
 
 @pytest.mark.parametrize("version", ["2.59.1", "3.0.0"])
 def test_ray_of_another_version_is_refused(version):
-    with pytest.raises(TaskRunnerStartError, match=rf"works with ray.*2\.60.*, and ray {version} is"):
+    with pytest.raises(
+        TaskRunnerStartError, match=rf"works with ray.*2\.60.*, and ray {version} is"
+    ):
         check_version(version)
 
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from runnerstone_ray import RayTaskRunner
 
 from runnerstone import flow, task
 from runnerstone.task_runners import Pickled, Reference
+from runnerstone_ray import RayTaskRunner
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -21,6 +21,11 @@ def make(size: int) -> bytes:
 @task
 def ones(count: int) -> np.ndarray:
     return np.ones(count)
+
+
+@task
+def first_of(content: bytes) -> int:
+    return content[0]
 
 
 @task
@@ -42,6 +47,16 @@ def test_large_argument_arrives(attached):
         return is_writable(np.ones(1_000_000))
 
     assert sending() is False
+
+
+def test_more_than_ray_is_given_at_once_arrives(attached):
+    contents = [bytes([number]) * 1_000_000 for number in range(80)]
+
+    @flow(task_runner=attached)
+    def sending() -> list[int]:
+        return [first_of(content) for content in contents]
+
+    assert sending() == [*range(80)]
 
 
 def test_only_large_values_stay_behind(attached):

@@ -8,9 +8,9 @@ from typing import Any, Final
 from runnerstone.errors import TaskRunnerStartError
 
 RETRY_SECONDS: Final = 0.2
-TOKEN_HINT: Final = (
-    "a cluster that wants a token takes its own alone, from ~/.ray/auth_token, RAY_AUTH_TOKEN_PATH or "
-    "RAY_AUTH_TOKEN of this process"
+ADVICE: Final = (
+    "a cluster that wants a token takes its own alone, from ~/.ray/auth_token, "
+    "RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN of this process"
 )
 
 
@@ -32,15 +32,15 @@ def attach(address: str, options: Mapping[str, Any], timeout_seconds: float) -> 
     attempt = _Attempt(address, options)
     if not attempt.ended(max(deadline - time.monotonic(), 0)):
         raise TaskRunnerStartError(
-            f"what listens at {address} has not let this driver in within {timeout_seconds} s: it is "
-            f"no Ray cluster, or does not answer, or {TOKEN_HINT}; to wait longer: "
+            f"what listens at {address} has not let this driver in within {timeout_seconds} s: it "
+            f"is no Ray cluster, or does not answer, or {ADVICE}; to wait longer: "
             "start_timeout_seconds"
         )
     if attempt.error is not None:
         raise TaskRunnerStartError(
             f"the Ray cluster at {address} could not be attached to: "
-            f"{attempt.error or type(attempt.error).__name__}; it has to be of the version that is "
-            f"installed here, and {TOKEN_HINT}"
+            f"{str(attempt.error) or type(attempt.error).__name__}; its version has to be the one "
+            f"installed here, and {ADVICE}"
         ) from attempt.error
 
 

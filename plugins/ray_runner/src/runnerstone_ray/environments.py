@@ -5,6 +5,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
@@ -55,7 +56,7 @@ def import_ray() -> None:
     Ray's asks the cluster first, and waits for ever if that is gone.
     """
     hook = sys.excepthook
-    import ray as _  # heavy, and needed only where a flow runs on Ray
+    import_module("ray")  # heavy, and needed only where a flow runs on Ray
 
     sys.excepthook = hook
 

@@ -7,7 +7,9 @@ from runnerstone.task_runners import Crash, Parcel
 
 # By name, so that Ray need not be imported; a class comes before those that it derives from.
 _ENDS: Final = {
-    "WorkerCrashedError": "the Ray worker process that ran it died: it exited, crashed or was killed",
+    "WorkerCrashedError": (
+        "the Ray worker process that ran it died: it exited, crashed or was killed"
+    ),
     "OutOfMemoryError": (
         "Ray killed the worker process that ran it, because its machine was about to run out of "
         "memory; fewer calls at once (num_cpus of the cluster) take less, and "

@@ -2,11 +2,9 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Future
 from logging import getLogger
 from queue import SimpleQueue
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -14,6 +12,10 @@ from runnerstone.errors import TaskCrashedError
 from runnerstone.task_runners import Crash, Outcome, Parcel, Reference, Report, TaskCall
 from runnerstone_ray.losses import crash_of
 from runnerstone_ray.workers import contents_to_send, outcome_of, remote_function
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
 
 # At most so many calls, and bytes of their contents, are in Ray at once; the rest waits here. Ray
 # holds all it is given in the driver's memory, and gets slower with it.
@@ -172,8 +174,8 @@ class Pump:
             # By force: it ends the worker process, whatever that does. The alternative interrupts
             # Python code alone, and only in a main thread.
             ray.cancel(entry.sent, force=True)
-        except Exception:
-            _log.exception("Cancelling %s in Ray failed:", call_id)
+        except Exception as error:  # noqa: BLE001  # the call goes on; its task run has ended
+            _log.warning("Ray did not cancel call %s: %r", call_id, error)
 
 
 def _outcome(entry: Entry, ended: "Future[bytes]") -> Outcome:

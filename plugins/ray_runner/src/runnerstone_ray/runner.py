@@ -1,7 +1,7 @@
 """The task runner."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -13,9 +13,11 @@ from runnerstone.task_runners import (
     TaskCall,
     TaskRunner,
 )
-from runnerstone_ray.pumps import Pump
 from runnerstone_ray.sessions import Lease, SessionChoice
 from runnerstone_ray.versions import check_version
+
+if TYPE_CHECKING:
+    from runnerstone_ray.pumps import Pump
 
 # What has a setting of its own, or would share a session behind our back.
 OURS: Final = {"address", "allow_multiple", "ignore_reinit_error", "local_mode"}

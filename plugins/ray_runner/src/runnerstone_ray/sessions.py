@@ -1,8 +1,8 @@
 """The connection to Ray, of which a process can have one.
 
-Task runners with equal settings share it, and the last one ends it. All of it is opened, counted and
-closed on the shielded thread, one after another, so it needs no lock; Ray's processes end with the
-thread that started them, and that one stays.
+Task runners with equal settings share it, and the last one ends it. Sessions are opened, counted
+and closed on the shielded thread alone, one after another, so this needs no lock; and Ray's
+processes end with the thread that started them, while that one stays.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,8 @@ from runnerstone_ray.losses import describe, is_loss
 from runnerstone_ray.pumps import Pump
 from runnerstone_ray.watchdogs import Watchdog, ask_nodes
 
-# A cluster that is not ours is asked for values so long at a time, then whether it is still there.
+# How long Ray is first waited for when it brings values, before a look at whether it can. A wait that
+# ends begins the transfer again, so each is twice as long as the one before.
 FETCH_SECONDS: Final = 5.0
 QUIET: Final = {"log_to_driver": False, "logging_level": "ERROR"}
 LOCAL: Final = {"include_dashboard": False}
@@ -116,7 +117,7 @@ class Session:
             ray.init("local", **options)
         except Exception as error:
             raise TaskRunnerStartError(
-                f"Ray could not be started on this machine: {error or type(error).__name__}"
+                f"Ray could not be started on this machine: {str(error) or type(error).__name__}"
             ) from error
 
     def _use_existing(self) -> None:
@@ -135,8 +136,8 @@ class Session:
             )
         _log.warning(
             "Using the connection to Ray that is there already, to %s. If that cluster's control "
-            "process (GCS) is lost, Ray will end this process; it would not if the task runner made "
-            "the connection",
+            "process (GCS) is lost, Ray will end this process; it would not if the task runner had "
+            "made the connection",
             found,
         )
         self._watch()
@@ -159,12 +160,10 @@ class Session:
         Args:
             limit: Size up to which a value comes to the driver with the outcome, in bytes.
         """
-        if self._is_nested:
-            # The task that waits for these calls keeps its CPU. If they took others, tasks that
-            # have them all would wait for ever; so they take none, and are few.
-            pump = Pump(limit, most_calls=self.cpus() or 1, cpus=0)
-        else:
-            pump = Pump(limit)
+        # The task that waits for nested calls keeps its CPU. If they took others, tasks that have
+        # them all would wait for ever; so they take none, and are few.
+        few = {"most_calls": self.cpus() or 1, "cpus": 0} if self._is_nested else {}
+        pump = Pump(limit, **few)
         self._pumps.add(pump)
         if self.loss is not None:
             pump.abandon(self.loss)
@@ -205,11 +204,12 @@ class Session:
         import ray
 
         handles = [reference.handle for reference in references]
+        seconds = FETCH_SECONDS
         while self.loss is None:
             try:
-                values: list[Pickled] = ray.get(handles, timeout=FETCH_SECONDS)
+                values: list[Pickled] = ray.get(handles, timeout=seconds)
             except ray.exceptions.GetTimeoutError:
-                continue  # they are on their way, or the cluster is gone
+                seconds *= 2
             except Exception as error:
                 if not is_loss(error):
                     raise
@@ -249,8 +249,8 @@ class Lease:
         if _current.choice != self._choice:
             raise TaskRunnerStartError(
                 "a process can use one Ray cluster at a time: a flow run in this process uses "
-                f"{_current.choice}, and another asks for {self._choice}; give both the same settings, "
-                "or run one after the other"
+                f"{_current.choice}, and another asks for {self._choice}; give both the same "
+                "settings, or run one after the other"
             )
         if _current.loss is not None:
             raise TaskRunnerStartError(_current.loss)

@@ -48,8 +48,8 @@ class Watchdog:
                 loss = None
                 if silent >= BOUND_SECONDS:
                     loss = (
-                        f"the Ray cluster at {self._address} is lost: its control process (GCS) has "
-                        f"not answered for {silent:.0f} s: {error}"
+                        f"the Ray cluster at {self._address} is lost: its control process (GCS) "
+                        f"has not answered for {silent:.0f} s: {error}"
                     )
             else:
                 answered = time.monotonic()
@@ -59,7 +59,7 @@ class Watchdog:
             self._ended.wait(INTERVAL_SECONDS)
 
     def _look(self) -> str | None:
-        """Look at the cluster once; return how it is lost, or None. Raises if it does not answer."""
+        """How the cluster is lost, or None; raises if it does not answer."""
         import ray  # loaded by now
 
         if not ray.is_initialized():
@@ -92,12 +92,14 @@ def ask_nodes() -> dict[str, float]:
         Exception: If the control process does not answer in time.
     """
     from ray._private.worker import global_worker  # the public `ray.nodes()` waits for ever
-    from ray.core.generated.gcs_pb2 import GcsNodeInfo  # loaded by now
+    from ray.core.generated import gcs_pb2
 
-    client: Any = global_worker.gcs_client
+    worker: Any = global_worker
+    generated: Any = gcs_pb2  # its types are made at run time
+    client = worker.gcs_client
     nodes = client.get_all_node_info(timeout=ANSWER_SECONDS)
     return {
         node_id.hex(): node.resources_total.get("CPU", 0.0)
         for node_id, node in nodes.items()
-        if node.state == GcsNodeInfo.ALIVE
+        if node.state == generated.GcsNodeInfo.ALIVE
     }

@@ -23,7 +23,7 @@ def execute(
         contents: What `contents_to_send` gave.
         kept: The values that Ray has put in place of the parcel's references.
     """
-    if type(contents) is not Pickled:
+    if not isinstance(contents, Pickled):
         contents = Pickled(contents)
     outcome = run_parcel(program, contents, *kept)
     sent, value = outcome.parted(limit)
@@ -71,8 +71,9 @@ def _remote_function(
     name, key, is_async = facts
     program = Program(name, key, is_async=is_async, packed=packed)
     # Retries are the engine's, which counts them. Task events feed Ray's dashboard, and cost much.
-    make = ray.remote(num_returns=2, max_retries=0, enable_task_events=False, num_cpus=cpus)
-    return make(_closure(program, limit))
+    remote: Any = ray.remote  # its types do not know all options
+    options = {"num_returns": 2, "max_retries": 0, "enable_task_events": False, "num_cpus": cpus}
+    return remote(**options)(_closure(program, limit))
 
 
 def _closure(program: Program, limit: int) -> Callable[..., tuple[bytes, Pickled | None]]:
