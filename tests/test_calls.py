@@ -15,7 +15,8 @@ from runnerstone._arguments import extract
 from runnerstone._context import current_run, where
 from runnerstone._loops import LoopThread
 from runnerstone._pickles import Pickled, dump
-from runnerstone.calls import FlowRunInfo, TaskCall
+from runnerstone.calls import FlowRunInfo, TaskCall, run_parcel
+from runnerstone.contracts import Reference
 from runnerstone.errors import NotInFlowError
 from runnerstone.outcomes import Crash
 from runnerstone.programs import Program
@@ -193,7 +194,7 @@ def on_loop(call, *upstream):
     loop.submit(call, lambda: None, ended.put)
     outcome = ended.get()
     loop.stop()
-    call._context = None  # noqa: SLF001  # as the engine does, for the call stands in it
+    call._context = None  # as the engine does, for the call stands in it
     return outcome
 
 
@@ -423,3 +424,61 @@ def test_a_call_that_travels_sees_the_context_variables_of_its_worker():
     COLOUR.reset(token)
 
     assert outcome.value.load() == "green"
+
+
+# Parcels
+
+
+def test_a_parcel_travels_without_the_program_and_runs_like_the_call():
+    call = new_call(add, 1, 2, travels=True)
+
+    parcel = call.parcel()
+    outcome = run_parcel(call.program, arrived(parcel.contents))
+
+    assert call.program.payload not in parcel.contents.head
+    assert parcel.kept == parcel.slots == ()
+    assert outcome.value.load() == 3
+    assert outcome.where == where()
+
+
+def test_a_parcel_has_places_for_what_workers_keep():
+    reference = Reference("elsewhere")
+    upstream = (dump("sent"), reference)
+    call = TaskCall(Program.of(task(add)), FLOW_RUN, 3, 1, dump(None), upstream, None, True)
+
+    parcel = call.parcel()
+
+    assert parcel.kept == (reference,)
+    assert parcel.slots == (1,)
+
+
+def test_what_workers_keep_is_filled_in_in_order():
+    class Slot:
+        pass
+
+    _, template = extract(((Slot(), 1.5, Slot(), 2.5), {}), frozenset({Slot}))
+    program = Program.of(task(lambda *parts: parts))
+    upstream = (Reference("elsewhere"), dump("sent"))
+    call = TaskCall(program, FLOW_RUN, 3, 1, dump(template), upstream, None, True)
+    parcel = call.parcel()
+
+    outcome = run_parcel(program, parcel.contents, dump("kept"))
+
+    assert outcome.value.load() == ("kept", 1.5, "sent", 2.5)
+
+
+def test_a_parcel_that_cannot_be_unpickled_is_a_crash_that_says_so():
+    outcome = run_parcel(Program.of(task(add)), Pickled(b"from another version"))
+
+    assert isinstance(outcome.problem, Crash)
+    assert "the call could not be unpickled" in outcome.problem.message
+
+
+def test_what_a_call_printed_is_out_when_a_travelling_call_has_ended(capsys, monkeypatch):
+    flushed = []
+    monkeypatch.setattr(sys.stdout, "flush", lambda: flushed.append(True))
+    call = new_call(print, "here", travels=True)
+
+    call()
+
+    assert flushed

@@ -325,7 +325,7 @@ def test_wait_that_gave_up_leaves_nothing_behind():
             for _ in range(3):
                 future.wait(timeout=0)
 
-            assert future._waiters == []  # noqa: SLF001  # no part of the interface
+            assert future._waiters == []  # no part of the interface
 
 
 def test_all_who_wait_are_woken():

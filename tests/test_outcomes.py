@@ -8,6 +8,7 @@ import weakref
 
 import pytest
 
+from runnerstone._pickles import dump
 from runnerstone.errors import TaskCrashedError, TaskFailedError
 from runnerstone.outcomes import EXCEPTION_LIMIT, Crash, Failure, Outcome
 
@@ -279,3 +280,21 @@ def test_a_crash_travels_with_its_lost_values():
 
     assert copy.problem.lost == (0, 2)
     assert str(copy.problem.cause) == "gone"
+
+
+# Parting with a value
+
+
+def test_an_outcome_keeps_a_small_value_and_parts_with_a_large_one():
+    small, large = Outcome(dump(b"x" * 10), started=1.0), Outcome(dump(b"x" * 1000), started=2.0)
+
+    assert small.parted(100) == (small, None)
+    sent, kept = large.parted(100)
+    assert sent == Outcome(started=2.0)
+    assert kept is large.value
+
+
+def test_an_outcome_without_a_value_has_nothing_to_part_with():
+    outcome = Outcome(problem=Crash("lost"))
+
+    assert outcome.parted(0) == (outcome, None)

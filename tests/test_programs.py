@@ -6,6 +6,7 @@ from contextlib import suppress
 import pytest
 
 from runnerstone import task
+from runnerstone.errors import UnpicklableError
 from runnerstone.programs import PROGRAMS_KEPT, Program
 
 
@@ -202,3 +203,14 @@ def test_a_task_of_the_main_module_travels_by_value_with_what_it_uses(python):
     finished = python.run(["-c", script])
 
     assert (finished.stdout, finished.stderr) == ("120\n", "")
+
+
+def test_a_program_that_cannot_travel_names_the_task_and_the_culprit():
+    lock = threading.Lock()
+
+    @task(name="locked")
+    def use():
+        return lock
+
+    with pytest.raises(UnpicklableError, match=r"'locked' cannot travel.*'lock'.*_thread"):
+        _ = Program.of(use).payload

@@ -226,6 +226,10 @@ class TaskFuture(Generic[R_co]):
         except Exception:  # noqa: BLE001  # a user's callback may raise anything
             _log.exception("A callback of task run %r raised:", self.name)
 
+    def _is_absent(self) -> bool:
+        """Whether the value is to be fetched; for the engine."""
+        return type(self._content) is Reference and self._value is _UNLOADED
+
     def _load(self) -> None:
         content = self._content
         if type(content) is Reference:

@@ -64,6 +64,7 @@ def conclude(
         skipped_by_cancelling=sum(map(_is_skipped_by_cancelling, found)),
     )
     if state.is_completed():
+        engine.fetch_all(item for item in found if isinstance(item, TaskFuture))
         values = [item.result() if isinstance(item, TaskFuture) else item for item in found]
         return Conclusion(state, template.fill(values))
     return Conclusion(state, error=_first_error(engine, found) if state.is_failed() else None)

@@ -417,6 +417,15 @@ class Engine:
             )
         return self.runner.fetch([future._content])[0]
 
+    @interruptible
+    def fetch_all(self, futures: Iterable[TaskFuture[Any]]) -> None:
+        """Bring the values of completed runs of this flow run to the driver, all at once."""
+        absent = [future for future in futures if future._owner is self and future._is_absent()]
+        if absent:
+            values = self.runner.fetch([future._content for future in absent])
+            for future, value in zip(absent, values, strict=True):
+                future._value = value.load()
+
     def call_back(self, fn: Callable[[], None]) -> None:
         """Run a user's callback on the thread for them."""
         self._callbacks.call(fn)

@@ -64,6 +64,8 @@ class CrashTests(Suite):
         assert self.in_time(stuck) == "unharmed"
         (future,) = futures
         assert future.state.is_crashed(), f"the run ended {future.state}"
+        assert "'stay'" in str(future.state.message)
+        assert "its variable 'unpicklable'" in str(future.state.message)
         assert "this object stays at home" in str(future.state.message)
         assert isinstance(future.exception(), TaskCrashedError)
 

@@ -189,6 +189,18 @@ class ValueTests(Suite):
 
         assert self.in_time(changing) == [[1], [1, 2]]
 
+    def test_buffer_is_as_it_was_when_the_task_was_called(
+        self, travelling_runner: TaskRunner
+    ) -> None:
+        @flow(task_runner=travelling_runner)
+        def changing() -> list[Block]:
+            memory = bytearray(b"a" * 100_000)
+            given = [give(Block(memory)), give(give(Block(memory)))]
+            memory[:] = b"b" * 100_000
+            return given
+
+        assert self.in_time(changing) == [Block(b"a" * 100_000)] * 2
+
     def test_buffers_are_read_only_in_tasks(self, travelling_runner: TaskRunner) -> None:
         @task
         def is_read_only(block: Block) -> bool:
