@@ -222,7 +222,9 @@ def test_a_name_like_no_other_gets_what_is_installed(registry):
 
 def test_a_well_known_name_gets_the_command_that_installs_it(registry):
     installed = {found.distribution for found in registry.installed()}
-    name = next(name for name, home in WELL_KNOWN.items() if home not in installed)
+    name = next((name for name, home in WELL_KNOWN.items() if home not in installed), None)
+    if name is None:
+        pytest.skip("all that are well known are installed")
     message = (
         f"task runner '{name}' is not installed; .*pip install runnerstone-{name}; installed: "
     )

@@ -11,7 +11,8 @@ HEAVY = {"asyncio", "cattrs", "click", "coolname", "importlib_metadata"}
 
 def absent_name() -> str:
     installed = {found.distribution for found in installed_task_runners()}
-    return next(name for name, home in WELL_KNOWN.items() if home not in installed)
+    absent = (name for name, home in WELL_KNOWN.items() if home not in installed)
+    return next(absent, None) or pytest.skip("all that are well known are installed")
 
 
 @pytest.mark.parametrize("module", ["runnerstone", "runnerstone.task_runners"])

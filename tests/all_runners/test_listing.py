@@ -34,8 +34,9 @@ def test_listing_the_task_runners_imports_no_engine():
         "from runnerstone.cli import runners; runners.main([], standalone_mode=False)"
     )
 
-    assert "runnerstone_ray.hooks" in loaded
+    assert loaded >= {f"runnerstone_{name}.hooks" for name in ("dask", "process", "ray")}
     assert not loaded & ENGINES
+    assert not loaded & {f"runnerstone_{name}.runner" for name in ("dask", "process", "ray")}
 
 
 @pytest.mark.parametrize("name", NAMES)
