@@ -18,8 +18,17 @@ import pytest
 from runnerstone_ray import RayTaskRunner
 
 # A shell that ends at once, so that the cluster's processes are not below the tests' process, where
-# those that a task runner may not leave are counted.
-LAUNCH = '"$@" >/dev/null 2>&1 & echo $!'
+# those that a task runner may not leave are counted. What it leaves looks after that process, its
+# first argument: tests that are killed shall not leave a cluster.
+LAUNCH = """
+tests=$1; shift
+"$@" >/dev/null 2>&1 & cluster=$!
+echo $cluster
+{
+    while kill -0 $tests; do kill -0 $cluster || exit; sleep 5; done
+    kill $cluster
+} >/dev/null 2>&1 &
+"""
 
 
 @attrs.frozen
@@ -34,7 +43,7 @@ class RayCluster:
         """Start the head, or a machine that joins in its own time; return its process."""
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *options]
         launched = subprocess.run(
-            ["sh", "-c", LAUNCH, "sh", *command, "--disable-usage-stats"],
+            ["sh", "-c", LAUNCH, "sh", str(os.getpid()), *command, "--disable-usage-stats"],
             capture_output=True,
             text=True,
             check=True,

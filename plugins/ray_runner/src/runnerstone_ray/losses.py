@@ -47,7 +47,7 @@ def crash_of(error: BaseException, parcel: Parcel) -> Crash:
         if kind in _ENDS:
             return Crash(f"{_ENDS[kind]} ({_in_brief(reason)})", error)
     return Crash(
-        f"the Ray worker process could not run it: {_in_brief(reason)}; the machines of a cluster "
+        f"Ray could not run it: {_in_brief(reason)}; the machines of a cluster "
         "need runnerstone-ray, and what the task imports, in the driver's versions",
         error,
     )

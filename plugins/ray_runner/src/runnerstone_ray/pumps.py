@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 # holds all it is given in the driver's memory, and gets slower with it.
 MOST_CALLS: Final = 10_000
 MOST_BYTES: Final = 64 * 1024 * 1024
-# Longest wait, at the end, for a thread that a lost cluster may hold up for ever, in seconds.
+# How long the end of the thread is waited for, before a look at whether a lost cluster holds it up
+# for ever, in seconds.
 GRACE_SECONDS: Final = 5.0
 _log: Final = getLogger("runnerstone.ray")
 
@@ -108,7 +109,10 @@ class Pump:
         for call_id in left:
             self._inbox.put((self._cancel, (call_id,)))
         self._inbox.put(None)
-        self._thread.join(None if self._loss is None else GRACE_SECONDS)
+        while self._thread.is_alive():
+            self._thread.join(GRACE_SECONDS)
+            if self._loss is not None:
+                return
 
     # On the thread
 

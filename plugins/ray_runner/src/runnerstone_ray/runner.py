@@ -13,7 +13,8 @@ from runnerstone.task_runners import (
     TaskCall,
     TaskRunner,
 )
-from runnerstone_ray.sessions import Lease, SessionChoice
+from runnerstone_ray.leases import Lease
+from runnerstone_ray.sessions import SessionChoice
 from runnerstone_ray.versions import check_version
 
 if TYPE_CHECKING:

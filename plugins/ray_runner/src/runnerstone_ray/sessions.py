@@ -1,9 +1,4 @@
-"""The connection to Ray, of which a process can have one.
-
-Task runners with equal settings share it, and the last one ends it. Sessions are opened, counted
-and closed on the shielded thread alone, one after another, so this needs no lock; and Ray's
-processes end with the thread that started them, while that one stays.
-"""
+"""A connection to Ray: how it is made or found, watched and left."""
 
 from collections.abc import Mapping, Sequence
 from logging import getLogger
@@ -12,7 +7,6 @@ from typing import Any, Final
 import attrs
 
 from runnerstone.errors import TaskRunnerStartError, ValueLostError
-from runnerstone.shields import shielded
 from runnerstone.task_runners import Pickled, Reference
 from runnerstone_ray.attachments import attach
 from runnerstone_ray.environments import (
@@ -27,8 +21,8 @@ from runnerstone_ray.losses import describe, is_loss
 from runnerstone_ray.pumps import Pump
 from runnerstone_ray.watchdogs import Watchdog, ask_nodes
 
-# How long Ray is first waited for when it brings values, before a look at whether it can. A wait that
-# ends begins the transfer again, so each is twice as long as the one before.
+# How long Ray is first waited for when it brings values, before a look at whether it can. A wait
+# that ends begins the transfer again, so each is twice as long as the one before.
 FETCH_SECONDS: Final = 5.0
 QUIET: Final = {"log_to_driver": False, "logging_level": "ERROR"}
 LOCAL: Final = {"include_dashboard": False}
@@ -53,13 +47,11 @@ class Session:
 
     Attributes:
         choice: What was asked for.
-        users: How many task runners use it.
         loss: How the cluster was lost; None as long as it is there.
     """
 
     def __init__(self, choice: SessionChoice) -> None:
         self.choice: Final = choice
-        self.users = 0
         self.loss: str | None = None
         self._pumps: set[Pump] = set()
         self._environment = Environment()
@@ -210,64 +202,10 @@ class Session:
                 values: list[Pickled] = ray.get(handles, timeout=seconds)
             except ray.exceptions.GetTimeoutError:
                 seconds *= 2
+                continue
             except Exception as error:
                 if not is_loss(error):
                     raise
                 raise ValueLostError(describe(references, error)) from error
             return values
         raise ValueLostError(self.loss)
-
-
-_current: Session | None = None  # changed on the shielded thread alone
-
-
-class Lease:
-    """One task runner's use of the session, from `open` to `close`."""
-
-    def __init__(self, choice: SessionChoice) -> None:
-        self._choice: Final = choice
-        self._session: Session | None = None  # also if Ctrl-C has ended the waiting for `open`
-
-    def open(self) -> Session:
-        """Join the session, or begin one.
-
-        Raises:
-            TaskRunnerStartError: If there is one with other settings, or Ray is not to be had.
-        """
-        return shielded(self._open)
-
-    def _open(self) -> Session:
-        global _current  # noqa: PLW0603  # Ray's connection is the process's
-        if _current is None:
-            session = Session(self._choice)
-            try:
-                session.open()
-            except BaseException:
-                session.close()
-                raise
-            _current = session
-        if _current.choice != self._choice:
-            raise TaskRunnerStartError(
-                "a process can use one Ray cluster at a time: a flow run in this process uses "
-                f"{_current.choice}, and another asks for {self._choice}; give both the same "
-                "settings, or run one after the other"
-            )
-        if _current.loss is not None:
-            raise TaskRunnerStartError(_current.loss)
-        _current.users += 1
-        self._session = _current
-        return _current
-
-    def close(self) -> None:
-        """Leave the session, and end it if nobody else uses it; harmless twice."""
-        shielded(self._close)
-
-    def _close(self) -> None:
-        global _current  # noqa: PLW0603  # as above
-        session, self._session = self._session, None
-        if session is None:
-            return
-        session.users -= 1
-        if not session.users:
-            _current = None
-            session.close()
