@@ -482,3 +482,15 @@ def test_what_a_call_printed_is_out_when_a_travelling_call_has_ended(capsys, mon
     call()
 
     assert flushed
+
+
+def test_a_module_that_a_worker_lacks_is_named_with_what_to_do():
+    packed = b"0123456789abcdef", b"cno_such_module\ntask\n."
+    program = Program("census", "01234567", is_async=False, packed=packed)
+    contents = new_call(add, 1, 2, travels=True).parcel().contents
+
+    outcome = run_parcel(program, contents)
+
+    assert isinstance(outcome.problem, Crash)
+    assert "No module named 'no_such_module'" in outcome.problem.message
+    assert "register_pickle_by_value(no_such_module)" in outcome.problem.message

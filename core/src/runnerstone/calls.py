@@ -165,7 +165,7 @@ class TaskCall:
                 value.load() if type(value) is Pickled else value for value in upstream
             )
         except Exception as error:
-            raise _NotLoadedError(safe_repr(error)) from error
+            raise _NotLoadedError(_told(error)) from error
         args, kwargs = arguments.fill(upstream) if type(arguments) is Template else arguments
         return function, args, kwargs
 
@@ -250,6 +250,17 @@ def run_parcel(program: Program, contents: Pickled, *kept: Pickled) -> Outcome:
 
 class _NotLoadedError(Exception):
     """The call, not the user's function, failed: something in it cannot be unpickled here."""
+
+
+def _told(error: Exception) -> str:
+    """What could not be unpickled, and what to do where a module is missing."""
+    text = safe_repr(error)
+    if not isinstance(error, ModuleNotFoundError):
+        return text
+    return (
+        f"{text}; workers have to be able to import what is not in the main module: install it "
+        f"there, or have it travel by value: cloudpickle.register_pickle_by_value({error.name})"
+    )
 
 
 def _flush() -> None:
