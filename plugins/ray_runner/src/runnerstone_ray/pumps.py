@@ -35,6 +35,7 @@ class Entry:
         call: The call.
         report: How to tell what becomes of it.
         parcel: What is sent.
+        nbytes: The size of its contents.
         sent: Ray's reference to the outcome; None while the call waits.
         value: Ray's reference to the value, if that stays on the cluster.
         cancelled: It shall not be sent any more.
@@ -43,6 +44,7 @@ class Entry:
     call: TaskCall
     report: Report
     parcel: Parcel
+    nbytes: int
     sent: Any = None
     value: Any = None
     cancelled: bool = False
@@ -82,7 +84,8 @@ class Pump:
     def put(self, call: TaskCall, report: Report) -> None:
         """Take a call; raises UnpicklableError if its task cannot travel."""
         _ = call.program.digest  # pickled here, where the caller is told
-        entry = Entry(call, report, call.parcel())
+        parcel = call.parcel()
+        entry = Entry(call, report, parcel, parcel.contents.nbytes)
         with self._lock:
             if self._loss is not None:
                 raise TaskCrashedError(self._loss)
@@ -129,8 +132,8 @@ class Pump:
             self._send(entry)
 
     def _has_room(self, entry: Entry) -> bool:
-        nbytes = self._nbytes + entry.parcel.contents.nbytes
-        return self._calls < self._most_calls and (nbytes <= MOST_BYTES or not self._calls)
+        fits = self._nbytes + entry.nbytes <= MOST_BYTES
+        return self._calls < self._most_calls and (fits or not self._calls)
 
     def _send(self, entry: Entry) -> None:
         parcel = entry.parcel
@@ -143,13 +146,13 @@ class Pump:
             self._report(entry, Outcome(problem=crash_of(error, parcel)))
             return
         self._calls += 1
-        self._nbytes += parcel.contents.nbytes
+        self._nbytes += entry.nbytes
         # Ray calls back on a thread that must not be held up, or entered Python's threading on.
         future.add_done_callback(lambda ended: self._inbox.put((self._end, (entry, ended))))
 
     def _end(self, entry: Entry, ended: "Future[bytes]") -> None:
         self._calls -= 1
-        self._nbytes -= entry.parcel.contents.nbytes
+        self._nbytes -= entry.nbytes
         self._report(entry, _outcome(entry, ended))
         while self._waiting and (self._waiting[0].cancelled or self._has_room(self._waiting[0])):
             following = self._waiting.popleft()
