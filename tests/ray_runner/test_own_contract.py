@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
-from runnerstone_ray import RayTaskRunner
 
 from runnerstone.task_runners import TaskRunner
 from runnerstone.testing import TaskRunnerContract
+from runnerstone_ray import RayTaskRunner
 
 pytestmark = pytest.mark.timeout(120)
 
