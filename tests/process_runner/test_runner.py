@@ -1,10 +1,12 @@
 """What is peculiar to processes: deaths, the initializer, files, scripts, Ctrl-C."""
 
+import multiprocessing
 import os
 import select
 import signal
 import tempfile
 import threading
+import time
 from contextvars import copy_context
 from functools import partial
 from pathlib import Path
@@ -17,6 +19,7 @@ from runnerstone.errors import TaskCrashedError, ValueLostError
 from runnerstone.testing._leftovers import Census
 from runnerstone.testing._meetings import Meeting, attend
 from runnerstone_process import ProcessTaskRunner
+from runnerstone_process.processes import GRACE_SECONDS, WorkerProcess
 
 initialized: list[str] = []
 
@@ -402,3 +405,135 @@ def test_thousands_of_calls_from_several_threads_end_once_each():
         return futures
 
     assert sorted(many()) == [*range(3000)]
+
+
+# What tasks and initializers may do
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_tasks_may_start_processes_of_their_own(method):
+    @task
+    def use_pool() -> list[int]:
+        with multiprocessing.get_context(method).Pool(2) as pool:
+            return pool.map(abs, [-1, -2])
+
+    @flow(task_runner=ProcessTaskRunner(max_workers=1))
+    def pooling() -> object:
+        return use_pool()
+
+    assert pooling() == [1, 2]
+
+
+def leave_at_once() -> None:
+    os._exit(9)
+
+
+def test_initializer_that_ends_its_process_crashes_the_calls():
+    futures = []
+
+    @flow(task_runner=ProcessTaskRunner(max_workers=2, initializer=leave_at_once))
+    def asking() -> str:
+        futures.extend(give.submit(number) for number in range(5))
+        return "plain value"
+
+    assert asking() == "plain value"
+    for future in futures:
+        assert "exited with code 9 before it could begin" in future.state.message
+
+
+def wait_unless_first(file: Path, address: tuple[str, int]) -> None:
+    try:
+        file.touch(exist_ok=False)
+    except FileExistsError:
+        attend(address, "second")
+
+
+def test_process_that_is_slow_to_begin_holds_up_nothing(tmp_path):
+    with Meeting(30) as meeting:
+        slow = partial(wait_unless_first, tmp_path / "first", meeting.address)
+
+        @flow(task_runner=ProcessTaskRunner(max_workers=2, initializer=slow))
+        def giving() -> list[object]:
+            futures = [give.submit(bytes(1_000_000)) for _ in range(20)]
+            meeting.wait_for(1)
+            values = [future.result() for future in futures]
+            meeting.close()
+            return [len(value) for value in values]
+
+        assert giving() == [1_000_000] * 20
+
+
+def test_processes_that_cannot_be_started_are_done_without(caplog, monkeypatch):
+    original = WorkerProcess.__init__
+    started = []
+
+    def start(self, settings) -> None:
+        if started:
+            raise OSError(24, "Too many open files")
+        started.append(self)
+        original(self, settings)
+
+    monkeypatch.setattr(WorkerProcess, "__init__", start)
+
+    @flow(task_runner=ProcessTaskRunner(max_workers=4))
+    def giving() -> list[object]:
+        return [give(number) for number in range(30)]
+
+    assert giving() == [*range(30)]
+    assert "could not be started" in caplog.text
+    assert caplog.text.count("Too many open files") <= 3
+
+
+def test_process_that_cannot_be_started_at_all_crashes_the_calls(monkeypatch):
+    def start(self, settings) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(WorkerProcess, "__init__", start)
+
+    @flow(task_runner=ProcessTaskRunner(max_workers=4))
+    def giving() -> list[object]:
+        return [give(number) for number in range(5)]
+
+    run = giving.run()
+
+    assert [task_run.state.name for task_run in run.task_runs] == ["Crashed"] * 5
+    assert "Too many open files" in run.task_runs[4].state.message
+
+
+def test_stopping_waits_for_all_lingering_processes_together():
+    @task
+    def linger() -> None:
+        threading.Thread(target=time.sleep, args=(600,)).start()
+
+    @flow(task_runner=ProcessTaskRunner(max_workers=2))
+    def lingering() -> None:
+        for _ in range(8):
+            linger()
+
+    started = time.monotonic()
+    assert lingering.run().state.is_completed()
+    assert time.monotonic() - started < 1.9 * GRACE_SECONDS
+
+
+def test_call_that_runs_ends_with_its_driver(start_script):
+    script = start_script("""
+        import time
+        from runnerstone import flow, task
+
+        @task
+        def wait():
+            print("begun", flush=True)
+            time.sleep(600)
+
+        @flow(task_runner="process")
+        def waiting():
+            wait()
+
+        waiting()
+    """)
+    assert script.process.stdout.readline() == "begun\n"
+
+    script.process.kill()
+    script.finish(30)
+
+    assert not script.left_behind()

@@ -187,6 +187,8 @@ class TaskCall:
                 if isinstance(value, BaseException):
                     problem = Failure.of(value, travels=self._travels)
                 value = None
+        if self._travels and state is not None and state.message is not None:
+            state = attrs.evolve(state, message=str(state.message))  # a subclass may not travel
         if self._travels and problem is None:
             try:
                 value = dump(value)

@@ -165,6 +165,6 @@ def _pickle_exception(error: BaseException) -> bytes | None:
             return None
         copy = Pickled(pickled).load()
         faithful = type(copy) is type(error) and str(copy) == str(error)
-    except Exception:  # noqa: BLE001  # it does not survive: its text will
-        return None
+    except BaseException:  # noqa: BLE001  # a user's __reduce__ may raise, or have raised, anything
+        return None  # it does not survive: its text will
     return pickled if faithful else None

@@ -4,6 +4,7 @@ import os
 import platform
 import signal
 import sys
+import time
 from contextlib import suppress
 from multiprocessing.connection import wait
 from typing import Any, Final
@@ -14,7 +15,7 @@ from runnerstone.task_runners import Report, TaskCall
 from runnerstone_process.messages import pack, receive, send
 from runnerstone_process.workers import Settings, work
 
-# Longest wait for a process that has been told to end, before it is killed, in seconds.
+# Longest wait for processes that have been told to end, before they are killed, in seconds.
 GRACE_SECONDS: Final = 5.0
 # What ends a process whatever it does; Windows' only way has the other name.
 KILL: Final = getattr(signal, "SIGKILL", signal.SIGTERM)
@@ -44,8 +45,10 @@ class WorkerProcess:
 
     Attributes:
         connection: To the process.
-        job: What it executes; None if it is idle. Guarded by the runner's lock.
-        doomed: It has been killed, and its end is not noticed yet; likewise.
+        is_ready: It has started; until then nothing is sent to it but its settings. Guarded by the
+            runner's lock, as are the next.
+        job: What it executes; None if it is idle.
+        doomed: It has been killed, and its end is not noticed yet.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -57,14 +60,18 @@ class WorkerProcess:
         context = get_context("loky")
         self.connection, theirs = context.Pipe()
         self._process = context.Process(
-            target=work, args=(theirs,), name="ProcessTaskRunner worker", daemon=False
+            target=work, args=(theirs, os.getpid()), name="ProcessTaskRunner worker"
         )
         try:
             self._process.start()
+        except BaseException:
+            self.connection.close()
+            raise
         finally:
             theirs.close()  # so that the end of the process is the end of the connection
         self.pid: Final[int] = self._process.pid
         self.where: Final = f"{platform.node()}:{self.pid}/MainThread"
+        self.is_ready = False
         self.job: Job | None = None
         self.doomed = False
         self._digests: set[bytes] = set()
@@ -103,9 +110,13 @@ class WorkerProcess:
         """Have the process end, once it is idle."""
         self.connection.close()
 
-    def bury(self) -> None:
-        """Wait for the end of a process that was dismissed, was killed or has died."""
-        if not wait((self._death,), GRACE_SECONDS):
+    def bury(self, deadline: float = 0.0) -> None:
+        """Wait for the end of a process that was dismissed, was killed or has died.
+
+        Args:
+            deadline: When to kill it, by the monotonic clock.
+        """
+        if not wait((self._death,), max(deadline - time.monotonic(), 0)):
             self.kill()
         self._process.join()
         self._at_exit.cancel()

@@ -3,10 +3,13 @@
 import shutil
 import tempfile
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from logging import getLogger
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
+from typing import Final
 
 import attrs
 
@@ -24,8 +27,10 @@ from runnerstone.task_runners import (
 )
 from runnerstone_process.files import ValueFile
 from runnerstone_process.messages import pack
-from runnerstone_process.processes import Job, WorkerProcess
+from runnerstone_process.processes import GRACE_SECONDS, Job, WorkerProcess
 from runnerstone_process.workers import Order, Settings
+
+_log: Final = getLogger("runnerstone.process")
 
 
 class ProcessTaskRunner(TaskRunner):
@@ -69,7 +74,8 @@ class ProcessTaskRunner(TaskRunner):
         self._waiting: OrderedDict[str, Job] = OrderedDict()  # by the call's id
         self._idle: list[WorkerProcess] = []
         self._workers: list[WorkerProcess] = []
-        self._starting = 0  # how many processes are about to join these
+        self._count = 0  # how many there are, and are about to be
+        self._starting = 0  # how many of these are not ready
         self._stopped = False
         self._pump: threading.Thread | None = None
         self._listener, self._bell = Pipe(duplex=False)  # wakes the pump
@@ -103,8 +109,9 @@ class ProcessTaskRunner(TaskRunner):
         """Whether a process is to be started for what waits; under the lock, and then `_hire`."""
         if self._stopped or self._starting >= len(self._waiting):
             return False
-        if len(self._workers) + self._starting >= self._limit:
+        if self._count >= self._limit:
             return False
+        self._count += 1
         self._starting += 1
         if self._pump is None:
             self._pump = threading.Thread(target=self._run, name="ProcessTaskRunner", daemon=True)
@@ -115,22 +122,29 @@ class ProcessTaskRunner(TaskRunner):
         """Start a process; on the shielded thread."""
         try:
             worker = WorkerProcess(self._worker_settings)
-        except Exception as error:  # noqa: BLE001  # whatever it is, a call is told
-            self._crash_one(Crash(f"a worker process could not be started: {error!r}", error))
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is told
+            # loky fails to clean up after what went wrong first.
+            first = error.__context__ if isinstance(error, UnboundLocalError) else error
+            self._make_do(f"a worker process could not be started: {first!r}")
         else:
             with self._lock:
-                self._starting -= 1
                 self._workers.append(worker)  # also if stopped: `stop` waits for this
-                self._idle.append(worker)
         self._ring()
 
-    def _crash_one(self, problem: Crash) -> None:
-        """Crash a call for which no process could be started, if none has taken it since."""
+    def _make_do(self, trouble: str) -> None:
+        """Go on with the processes that there are; if there are none, crash a call that waits."""
+        job = None
         with self._lock:
+            self._count -= 1
             self._starting -= 1
-            job = self._waiting.popitem(last=False)[1] if self._waiting else None
-        if job is not None:
-            job.report.post(Outcome(problem=problem))
+            if self._count:
+                self._limit = self._count
+            elif self._waiting:
+                job = self._waiting.popitem(last=False)[1]
+        if job is None:
+            _log.warning("%s; going on with %d", trouble, self._limit)
+        else:
+            job.report.post(Outcome(problem=Crash(trouble)))
 
     def _ring(self) -> None:
         self._bell.send_bytes(b"")
@@ -172,6 +186,9 @@ class ProcessTaskRunner(TaskRunner):
             return
         outcome, file = answer
         with self._lock:
+            if not worker.is_ready:  # this is the news that it is
+                worker.is_ready = True
+                self._starting -= 1
             ended, worker.job = worker.job, None
             if self._waiting and not worker.doomed:
                 worker.job = self._waiting.popitem(last=False)[1]
@@ -193,6 +210,11 @@ class ProcessTaskRunner(TaskRunner):
             job = worker.job
         worker.dismiss()
         worker.bury()
+        if not worker.is_ready:
+            self._make_do(f"{worker.obituary()} before it could begin")
+        else:
+            with self._lock:
+                self._count -= 1
         if job is not None:
             problem = Crash(f"{worker.obituary()} while it ran task run {job.call.name!r}")
             job.report.post(Outcome(problem=problem))
@@ -250,8 +272,9 @@ class ProcessTaskRunner(TaskRunner):
             self._pump.join()
         for worker in self._workers:
             worker.dismiss()
+        deadline = time.monotonic() + GRACE_SECONDS
         for worker in self._workers:
-            worker.bury()
+            worker.bury(deadline)
         self._workers.clear()
         self._bell.close()
         self._listener.close()

@@ -1,6 +1,10 @@
 """What a worker process does: it takes one call after another from its connection."""
 
-from typing import TYPE_CHECKING, Any
+import multiprocessing
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -12,6 +16,11 @@ from runnerstone_process.messages import pack, receive, send
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
+
+# What a process sends first, in place of an outcome and of where its value is.
+READY: Final = (None, None)
+# See prctl(2).
+PR_SET_PDEATHSIG: Final = 1
 
 
 @attrs.frozen
@@ -87,11 +96,20 @@ class Worker:
             return Outcome(problem=Crash(message), where=outcome.where), None
 
 
-def work(connection: "Connection[Any, Any]") -> None:
-    """Do what the driver says until it is gone; the main function of a worker process."""
+def work(connection: "Connection[Any, Any]", driver: int) -> None:
+    """Do what the driver says until it is gone; the main function of a worker process.
+
+    Args:
+        connection: To the driver.
+        driver: The driver's process id.
+    """
+    _end_with(driver)
+    # loky's way of starting processes is for the driver; in tasks, Python's own is the default.
+    multiprocessing.set_start_method(None, force=True)
     try:
         worker = Worker(receive(connection))
         worker.initialize()
+        send(connection, pack(READY))
         while True:
             content = receive(connection)
             if isinstance(content, Program):
@@ -101,3 +119,13 @@ def work(connection: "Connection[Any, Any]") -> None:
                 del content
     except (EOFError, OSError):
         return  # the driver has closed the connection, or is gone
+
+
+def _end_with(driver: int) -> None:
+    """Have the kernel end this process when the driver ends, whatever it executes; on Linux."""
+    if sys.platform == "linux":
+        import ctypes  # slow, and needed once
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != driver:  # it has ended before
+            os._exit(1)
