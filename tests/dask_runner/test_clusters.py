@@ -1,5 +1,6 @@
 """Clusters that the task runner starts, and ends."""
 
+import multiprocessing
 import os
 import urllib.request
 
@@ -163,6 +164,28 @@ def test_nothing_is_left_of_own_clusters():
     assert dict(os.environ) == before
 
 
+def test_tasks_may_start_processes_of_their_own():
+    @task
+    def use_pool() -> list[int]:
+        with multiprocessing.get_context("spawn").Pool(2) as pool:
+            return pool.map(abs, [-1, -2])
+
+    @flow(task_runner=DaskTaskRunner(cluster_kwargs=SMALL))
+    def pooling() -> object:
+        return use_pool()
+
+    assert pooling() == [1, 2]
+
+
+def test_what_is_made_and_is_no_cluster_is_shown():
+    @flow(task_runner=DaskTaskRunner(cluster_class=dict))
+    def asking() -> int:
+        return tell_process()
+
+    with pytest.raises(TaskRunnerStartError, match=r"it made \{\}, which is no cluster"):
+        asking()
+
+
 UNGUARDED = """
     from runnerstone import flow, task
 
@@ -200,13 +223,16 @@ INTERRUPTED = """
 
     @task
     def wait(number):
-        print("begun", number, flush=True)
-        time.sleep(2 if number else 600)
+        time.sleep(3)
         return number
 
     @flow(task_runner="dask")
     def waiting():
-        return [wait(number) for number in range(40)]
+        futures = [wait.submit(number) for number in range(40)]
+        while futures[0].state.name == "Pending":
+            time.sleep(0.01)  # the news that it runs is on its way
+        print("running", flush=True)
+        return futures
 
     waiting()
 """
@@ -215,12 +241,12 @@ INTERRUPTED = """
 @pytest.mark.parametrize("times", [1, 2])
 def test_ctrl_c_ends_the_flow_and_leaves_no_process(start_script, times):
     script = start_script(INTERRUPTED)
-    assert script.process.stdout.readline().startswith("begun")
+    assert script.process.stdout.readline() == "running\n"
 
     script.press_ctrl_c()
     if times == 2:
         for line in script.process.stderr:
-            if "Shutting down" in line:
+            if "waits for" in line:
                 break
         script.press_ctrl_c()
     _, err = script.finish()

@@ -13,6 +13,7 @@ import pytest
 from runnerstone import flow, task
 from runnerstone.errors import TaskCrashedError, TaskRunnerSettingError, TaskRunnerStartError
 from runnerstone.task_runners import resolve_task_runner
+from runnerstone.testing._meetings import Meeting, attend
 from runnerstone_dask import DaskTaskRunner, versions
 
 
@@ -31,12 +32,16 @@ def test_address_of_a_page_is_refused():
     [
         ({"address": "tcp://a:1", "cluster_class": "b.C"}, "address and cluster_class are given"),
         ({"address": "tcp://a:1", "cluster_kwargs": {"x": 1}}, "cluster_kwargs are for a new"),
-        ({"cluster": object(), "adapt_kwargs": {"x": 1}}, "adapt_kwargs are for a new cluster"),
+        ({"address": "tcp://a:1", "adapt_kwargs": {"x": 1}}, "adapt_kwargs are for a new cluster"),
         ({"start_timeout_seconds": 0}, "start_timeout_seconds"),
+        ({"start_timeout_seconds": "5"}, "start_timeout_seconds is '5'"),
+        ({"start_timeout_seconds": float("inf")}, "start_timeout_seconds is inf"),
+        ({"address": 8786}, "address is 8786"),
+        ({"cluster": "tcp://a:1"}, "cluster is 'tcp://a:1'.*cluster_class.*address"),
     ],
 )
-def test_settings_that_contradict_one_another_are_refused(settings, text):
-    with pytest.raises(ValueError, match=text):
+def test_settings_that_make_no_sense_are_refused(settings, text):
+    with pytest.raises((TypeError, ValueError), match=text):
         DaskTaskRunner(**settings)
 
 
@@ -83,10 +88,11 @@ def test_address_where_nothing_listens_is_told_in_time():
         asking()
 
 
-def test_address_where_something_else_listens_is_told_in_time():
+@pytest.mark.parametrize("scheme", ["tcp://", ""])
+def test_address_where_something_else_listens_is_told_in_time(scheme):
     with socket.create_server(("127.0.0.1", 0)) as server:
         runner = DaskTaskRunner(
-            address=f"tcp://127.0.0.1:{server.getsockname()[1]}", start_timeout_seconds=1.5
+            address=f"{scheme}127.0.0.1:{server.getsockname()[1]}", start_timeout_seconds=1.5
         )
 
         @flow(task_runner=runner)
@@ -95,6 +101,45 @@ def test_address_where_something_else_listens_is_told_in_time():
 
         with pytest.raises(TaskRunnerStartError, match=r"within 1\.5 s"):
             asking()
+
+
+@pytest.mark.parametrize("address", ["localhost", "foo://bar:1"])
+def test_address_that_is_none_is_told_at_once(start_script, address):
+    script = start_script(f"""
+        from runnerstone import flow
+        from runnerstone_dask import DaskTaskRunner
+
+        @flow(task_runner=DaskTaskRunner(address={address!r}, start_timeout_seconds=60))
+        def asking():
+            pass
+
+        asking()
+    """)
+
+    _, err = script.finish(40)  # and the exit is not held up
+
+    assert "TaskRunnerStartError: no Dask scheduler answers at" in err
+
+
+def test_call_that_runs_is_said_to_run(dask_cluster):
+    with Meeting(30) as meeting:
+
+        @task
+        def meet(address: tuple[str, int]) -> str:
+            attend(address, "here")
+            return "met"
+
+        @flow(task_runner=DaskTaskRunner(address=dask_cluster.address))
+        def meeting_flow() -> tuple[str, bool, str]:
+            future = meet.submit(meeting.address)
+            meeting.wait_for(1)
+            while future.state.name == "Pending":
+                time.sleep(0.01)  # the news is on its way
+            state, place = future.state.name, future.task_run.where
+            meeting.close()
+            return state, place == future.task_run.where, future.result()
+
+        assert meeting_flow() == ("Running", True, "met")
 
 
 @pytest.mark.parametrize("version", ["2024.1.0", "2031.1.0"])

@@ -21,6 +21,7 @@ LOCAL_CLUSTER: Final = "distributed.deploy.local.LocalCluster"
 # How long the client collects what it sends, in seconds, instead of Dask's 10 ms: a call that waits
 # for another is sent when that has ended, and would pay this for each link of a chain.
 SEND_INTERVAL_SECONDS: Final = 0.001
+DAEMON: Final = "distributed.worker.daemon"
 # A dashboard that other machines do not see, on any free port.
 LOCAL_DEFAULTS: Final = {"dashboard_address": "127.0.0.1:0"}
 _log: Final = getLogger("runnerstone.dask")
@@ -72,9 +73,10 @@ class Connection:
             self._connect(choice.cluster)
         elif choice.address is not None:
             _log.info("Connecting to the Dask cluster at %s", choice.address)
-            with self._refusals(choice.address):
-                greet(choice.address, choice.timeout_seconds)
-            self._connect(choice.address)
+            address = choice.address if "://" in choice.address else f"tcp://{choice.address}"
+            with self._refusals(address):
+                greet(address, choice.timeout_seconds)
+            self._connect(address)
         else:
             shielded(self._create)
             self._connect(self._cluster)
@@ -89,18 +91,19 @@ class Connection:
         path = f"{create.__module__}.{getattr(create, '__qualname__', type(create).__qualname__)}"
         _log.info("Creating a new Dask cluster with `%s`", path)
         defaults = LOCAL_DEFAULTS if path == LOCAL_CLUSTER else {}
-        _spare_main.begin()
+        _worker_starts.begin()
         try:
-            self._cluster = create(**{**defaults, **choice.cluster_kwargs})
+            self._cluster = checked_cluster(create(**{**defaults, **choice.cluster_kwargs}))
             if choice.adapt_kwargs:
                 adapting = self._cluster.adapt(**choice.adapt_kwargs)
                 if inspect.isawaitable(adapting):  # as some cluster classes have it
                     self._cluster.sync(partial(_awaited, adapting))
         except Exception as error:
-            raise TaskRunnerStartError(f"`{path}` could not start a cluster: {error}") from error
+            why = f"{error}" + (f" ({error.__cause__})" if error.__cause__ else "")
+            raise TaskRunnerStartError(f"`{path}` could not start a cluster: {why}") from error
         finally:
             if self._cluster is None:
-                _spare_main.end()
+                _worker_starts.end()
 
     def _connect(self, target: Any) -> None:
         from distributed import Client  # heavy, and needed only where a flow runs on Dask
@@ -110,8 +113,14 @@ class Connection:
             "timeout": self._choice.timeout_seconds,
             **self._choice.client_kwargs,
         }
+        client = Client.__new__(Client)  # at hand, to be ended, if it cannot be made
         with self._refusals(getattr(target, "scheduler_address", target)):
-            self.client = Client(target, **options)
+            try:
+                client.__init__(target, **options)  # type: ignore[misc]  # see above
+            except BaseException:
+                client.status = "closed"  # else it tries to be closed, for a minute, at the exit
+                raise
+        self.client = client
         self.client.scheduler_comm.interval = SEND_INTERVAL_SECONDS
 
     @contextmanager
@@ -139,20 +148,24 @@ class Connection:
                 self._cluster.close(timeout=self._choice.timeout_seconds)
             finally:
                 self._cluster = None
-                _spare_main.end()
+                _worker_starts.end()
 
 
 def greet(address: str, timeout_seconds: float) -> None:
-    """Check that a Dask process answers at an address without encryption; others are not asked.
+    """Check an address, and that Dask answers there if it is one without encryption.
 
     Dask's client waits for ever for an answer from what accepts its connection and is no Dask.
 
     Raises:
         Exception: What Dask, or the lapse of time, raises.
     """
-    if not address.startswith("tcp://"):
-        return
     from distributed.comm.core import connect  # heavy, and needed only where a flow runs on Dask
+    from distributed.comm.registry import get_backend
+
+    scheme, _, _ = address.partition("://")
+    get_backend(scheme)
+    if scheme != "tcp":
+        return
 
     async def greeting() -> None:
         async with asyncio.timeout(timeout_seconds):
@@ -185,34 +198,50 @@ def find_cluster_class(choice: str | Callable[..., Any]) -> Callable[..., Any]:
     return found
 
 
+def checked_cluster(made: Any) -> Any:
+    """What a cluster class made; raises TypeError if that is no cluster."""
+    if not hasattr(made, "scheduler_address"):
+        raise TypeError(f"it made {made!r}, which is no cluster")
+    return made
+
+
 async def _awaited(awaitable: Any) -> Any:
     return await awaitable
 
 
-class _SpareMain:
-    """Keeps Dask's worker processes from running the driver's main module.
+class _WorkerStarts:
+    """How Dask's worker processes are started as long as a cluster of ours lives.
 
-    What they are sent of it goes by value. Running it again costs time, and in a script without a
-    guard it would start the flow again. As long as a cluster of ours lives, it may start processes.
+    They do not run the driver's main module: what they are sent of it goes by value, running it
+    again costs time, and in a script without a guard it would start the flow again. And they are no
+    daemons, which may not have processes of their own; they end with the driver all the same.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards the count and the replacing
         self._count = 0
+        self._daemon: Any = None
         self._original: Any = multiprocessing.spawn.get_preparation_data
 
     def begin(self) -> None:
+        import dask.config  # slow, and needed only where a flow runs on Dask
+
         with self._lock:
             self._count += 1
             if self._count == 1:
                 self._original = multiprocessing.spawn.get_preparation_data
                 multiprocessing.spawn.get_preparation_data = self._data
+                self._daemon = dask.config.get(DAEMON, None)
+                dask.config.set({DAEMON: False})
 
     def end(self) -> None:
+        import dask.config  # loaded by now
+
         with self._lock:
             self._count -= 1
             if not self._count:
                 multiprocessing.spawn.get_preparation_data = self._original
+                dask.config.set({DAEMON: self._daemon})
 
     def _data(self, name: str) -> dict[str, Any]:
         data: dict[str, Any] = self._original(name)
@@ -222,4 +251,4 @@ class _SpareMain:
         return data
 
 
-_spare_main: Final = _SpareMain()
+_worker_starts: Final = _WorkerStarts()

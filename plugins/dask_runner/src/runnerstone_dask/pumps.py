@@ -159,19 +159,24 @@ class Pump:
         return entry
 
     def _note(self, event: Sequence[Any] | None) -> None:
-        """Take what a worker says of a call's end, or the scheduler of a loss."""
+        """Take what a worker says of a call, or the scheduler of a loss."""
         if event is None:
             return
-        key, told, *rest = event
-        if not rest:
-            self._note_loss(key, told)
-            return
+        kind, key, *told = event
+        if kind == "lost":
+            self._note_loss(key, *told)
+        elif kind == "ended":
+            self._note_end(key, *told)
+        elif key in self._entries:
+            self._entries[key].report.started(*told)
+
+    def _note_end(self, key: str, pickled: bytes, nbytes: int) -> None:
         entry = self._remove(key)
         if entry is None:
             return
-        outcome: Outcome = pickle.loads(told)
-        if rest[0]:
-            value = Reference(entry.future, nbytes=rest[0], where=outcome.where)
+        outcome: Outcome = pickle.loads(pickled)
+        if nbytes:
+            value = Reference(entry.future, nbytes=nbytes, where=outcome.where)
             outcome = attrs.evolve(outcome, value=value)
         entry.report.post(outcome)
 

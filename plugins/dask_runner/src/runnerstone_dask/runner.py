@@ -20,13 +20,28 @@ from runnerstone_dask.schedulers import at_most_once
 from runnerstone_dask.versions import check_here, check_there
 
 
-def _is_no_page(_runner: object, _field: object, address: str | None) -> None:
+def _is_address(_runner: object, _field: object, address: str | None) -> None:
+    if address is not None and not isinstance(address, str):
+        raise TypeError(f"address is {address!r}, and has to be text, such as tcp://host:8786")
     if address is not None and address.startswith(("http://", "https://")):
         raise ValueError(
             f"{address!r} is the address of a page, such as a dashboard's, and not of a Dask "
             "scheduler: that begins with tcp:// or tls:// and has a port of its own, such as "
             "tcp://my-dask-cluster:8786"
         )
+
+
+def _is_cluster(_runner: object, _field: object, cluster: object) -> None:
+    if cluster is not None and not hasattr(cluster, "scheduler_address"):
+        raise TypeError(
+            f"cluster is {cluster!r}, which is no Dask cluster; for a class that makes "
+            "one: cluster_class; for an address: address"
+        )
+
+
+def _is_time(_runner: object, _field: object, seconds: object) -> None:
+    if not isinstance(seconds, (int, float)) or not 0 < seconds < float("inf"):
+        raise ValueError(f"start_timeout_seconds is {seconds!r}, and has to be a number above 0")
 
 
 def _only_names(settings: Mapping[str, Any]) -> str:
@@ -55,13 +70,13 @@ class DaskTaskRunner(TaskRunner):
         start_timeout_seconds: Longest wait for the scheduler to answer.
     """
 
-    address: str | None = attrs.field(default=None, validator=_is_no_page)
-    cluster: Any = None
+    address: str | None = attrs.field(default=None, validator=_is_address)
+    cluster: Any = attrs.field(default=None, validator=_is_cluster)
     cluster_class: str | Callable[..., Any] | None = None
     cluster_kwargs: Mapping[str, Any] = attrs.field(factory=dict, repr=_only_names)
     adapt_kwargs: Mapping[str, Any] = attrs.field(factory=dict, repr=_only_names)
     client_kwargs: Mapping[str, Any] = attrs.field(factory=dict, repr=_only_names)
-    start_timeout_seconds: float = attrs.field(default=30.0, validator=attrs.validators.gt(0))
+    start_timeout_seconds: float = attrs.field(default=30.0, validator=_is_time)
 
     capabilities = Capabilities(distributed=True)
 

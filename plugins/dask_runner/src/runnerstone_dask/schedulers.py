@@ -13,8 +13,8 @@ PROGRAM_PREFIX = "runnerstone_program"
 def at_most_once(owner: str, topic: str) -> Any:  # noqa: C901  # a class that has to be made here
     """A plugin for the scheduler, which has a client's calls run at most once, and tells losses.
 
-    It tells them on the client's topic, as ``[key, text]``: of a call that will not end, and of a
-    value that is gone. It goes when its client does.
+    It tells them on the client's topic, as ``["lost", key, text]``: of a call that will not end,
+    and of a value that is gone. It goes when its client does.
 
     The class is made here so that it travels by value: the scheduler need not import this module.
 
@@ -71,10 +71,10 @@ def at_most_once(owner: str, topic: str) -> Any:  # noqa: C901  # a class that h
             if blamed is not None and blamed.key != task.key:
                 return f"what the call needs is lost: {blamed.key}"
             workers = ", ".join(map(str, task.erred_on or ()))
-            return f"worker {workers} died, perhaps for want of memory, when the call was there"
+            return f"worker {workers} died, and had the call, begun or not"
 
         def tell(self, key: Any, text: str) -> None:
-            self.scheduler.log_event(topic, [key, text])
+            self.scheduler.log_event(topic, ["lost", key, text])
 
         def log_event(self, name: str, msg: Any) -> None:
             if name == topic:

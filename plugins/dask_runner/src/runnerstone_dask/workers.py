@@ -1,6 +1,9 @@
 """What Dask's workers execute, imported there; the scheduler imports it too, and executes none."""
 
+import os
 import pickle
+import platform
+import threading
 from typing import Any
 
 from runnerstone.programs import Program
@@ -21,7 +24,7 @@ def run_call(
     topic: str,
     limit: int,
 ) -> Pickled | None:
-    """Execute a call and tell its outcome as an event; the value stays here if it is large.
+    """Execute a call and tell its begin and its outcome as events; a large value stays here.
 
     Args:
         contents: The contents of the call's parcel, pickled if they came in the graph.
@@ -35,16 +38,20 @@ def run_call(
     """
     from distributed import get_worker  # loaded in a worker
 
+    worker = get_worker()
+    key = worker.get_current_task()
+    worker.log_event(topic, ["started", key, where()])
     outcome = run_parcel(_loaded(program), _loaded(contents), *kept)
     sent, value = outcome.parted(limit)
-    worker = get_worker()
-    event = [
-        worker.get_current_task(),
-        pickle.dumps(sent, protocol=5),
-        0 if value is None else value.nbytes,
-    ]
-    worker.log_event(topic, event)  # before the call's end: the two go the same way, in order
+    nbytes = 0 if value is None else value.nbytes
+    # Before the call's end: the two go the same way, in order.
+    worker.log_event(topic, ["ended", key, pickle.dumps(sent, protocol=5), nbytes])
     return value
+
+
+def where() -> str:
+    """The calling thread's place, as outcomes tell it."""
+    return f"{platform.node()}:{os.getpid()}/{threading.current_thread().name}"
 
 
 def _loaded(item: Any) -> Any:
