@@ -50,6 +50,11 @@ class Pickled:
         """The value; whatever unpickling raises, it raises."""
         return pickle.loads(self.head, buffers=self.buffers)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether its head is all of it, and small: it can travel as bytes."""
+        return not self.buffers and len(self.head) <= LARGE_HEAD
+
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         # Protocols before 5 know no buffers; the standard library's process pools use one.
         part = pickle.PickleBuffer if int(protocol) >= PROTOCOL else bytes

@@ -119,7 +119,11 @@ class TaskCall:
         kept = tuple(upstream[slot] for slot in slots)
         if kept:
             upstream = tuple(value if type(value) is Pickled else None for value in upstream)
-        state = (self.flow_run, self.number, self.attempt, self._arguments, upstream)
+        # Of plain parts, since a worker takes long to find the way to each class.
+        info, arguments = self.flow_run, self._arguments
+        if arguments.is_plain:
+            arguments = arguments.head
+        state = (info.id, info.name, info.flow_name, self.number, self.attempt, arguments, upstream)
         return Parcel(pack(state), kept, slots)
 
     async def run_async(self, *upstream: Any) -> Outcome:
@@ -240,13 +244,16 @@ def run_parcel(program: Program, contents: Pickled, *kept: Pickled) -> Outcome:
         kept: The values that the parcel's references stand for, in the same order.
     """
     try:
-        flow_run, number, attempt, arguments, upstream = contents.load()
+        *info, number, attempt, arguments, upstream = contents.load()
     except Exception as error:  # noqa: BLE001  # the driver's runnerstone is another than the worker's
         message = f"the call could not be unpickled in {where()}: {safe_repr(error)}"
         return Outcome(problem=Crash(message), where=where())
     if kept:
         rest = iter(kept)
         upstream = tuple(next(rest) if value is None else value for value in upstream)
+    flow_run = FlowRunInfo(*info)
+    if type(arguments) is bytes:
+        arguments = Pickled(arguments)
     return TaskCall(program, flow_run, number, attempt, arguments, (), None, True)(*upstream)
 
 

@@ -130,6 +130,13 @@ class Outcome:
     ended: float | None = attrs.field(default=None, kw_only=True)
     where: str | None = attrs.field(default=None, kw_only=True)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Of plain parts where it can be: who receives it takes long to find the way to each class.
+        value = self.value
+        head = bytes(value.head) if type(value) is Pickled and value.is_plain else None
+        rest = (self.problem, self.state, self.started, self.ended, self.where)
+        return _arrived, (head, value if head is None else None, *rest)
+
     def parted(self, limit: int) -> tuple["Outcome", Pickled | None]:
         """What a worker sends, and what it keeps: the value, if that is larger than `limit` bytes.
 
@@ -140,6 +147,21 @@ class Outcome:
         if type(value) is not Pickled or value.nbytes <= limit:
             return self, None
         return attrs.evolve(self, value=None), value
+
+
+def _arrived(
+    head: bytes | None, value: Any, problem: Failure | Crash | None, state: State | None, *rest: Any
+) -> Outcome:
+    """An outcome from another process."""
+    started, ended, where = rest
+    return Outcome(
+        value if head is None else Pickled(head),
+        problem,
+        state=state,
+        started=started,
+        ended=ended,
+        where=where,
+    )
 
 
 def _with_origins(error: BaseException) -> Iterator[BaseException]:
