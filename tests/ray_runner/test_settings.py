@@ -83,3 +83,12 @@ def test_flow_without_tasks_on_an_impossible_address_is_crashed_and_not_hung():
 
     assert record.state.is_crashed()
     assert "no Ray cluster answers at no-such-host.invalid:1" in str(record.state.message)
+
+
+def test_secrets_are_not_shown():
+    assert "s3cret" not in repr(RayTaskRunner(init_kwargs={"_redis_password": "s3cret"}))
+
+
+def test_address_that_is_no_text_is_refused():
+    with pytest.raises(TypeError, match="address is 6379, and has to be text"):
+        RayTaskRunner(address=6379)

@@ -14,7 +14,7 @@ from runnerstone.task_runners import (
     TaskRunner,
 )
 from runnerstone_ray.leases import Lease
-from runnerstone_ray.sessions import SessionChoice
+from runnerstone_ray.sessions import SessionChoice, only_names
 from runnerstone_ray.versions import check_version
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ OURS: Final = {"address", "allow_multiple", "ignore_reinit_error", "local_mode"}
 
 
 def _is_no_client(_runner: object, _field: object, address: str | None) -> None:
+    if address is not None and not isinstance(address, str):
+        raise TypeError(f"address is {address!r}, and has to be text, such as host:6379")
     if address is not None and "://" in address:
         raise ValueError(
             f"{address!r} is an address for Ray Client or of a page, which cannot run flows; give "
@@ -57,7 +59,9 @@ class RayTaskRunner(TaskRunner):
     """
 
     address: str | None = attrs.field(default=None, validator=_is_no_client)
-    init_kwargs: Mapping[str, Any] = attrs.field(factory=dict, validator=_is_ours_alone)
+    init_kwargs: Mapping[str, Any] = attrs.field(
+        factory=dict, validator=_is_ours_alone, repr=only_names
+    )
     start_timeout_seconds: float = attrs.field(default=30.0, validator=attrs.validators.gt(0))
 
     capabilities = Capabilities(distributed=True, cancels_queued=True, kills=True)

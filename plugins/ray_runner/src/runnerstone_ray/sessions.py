@@ -29,6 +29,11 @@ LOCAL: Final = {"include_dashboard": False}
 _log: Final = getLogger("runnerstone.ray")
 
 
+def only_names(settings: Mapping[str, Any]) -> str:
+    """What is shown of settings that may be secrets."""
+    return f"{{{', '.join(f'{name!r}: ...' for name in settings)}}}"
+
+
 @attrs.frozen(kw_only=True)
 class SessionChoice:
     """Which session a task runner wants; see `RayTaskRunner` for the attributes."""
@@ -39,7 +44,7 @@ class SessionChoice:
 
     def __str__(self) -> str:
         cluster = f"the cluster at {self.address}" if self.address else "a local cluster"
-        return f"{cluster} with init_kwargs={dict(self.init_kwargs)!r}"
+        return f"{cluster} with init_kwargs={only_names(self.init_kwargs)}"
 
 
 class Session:
