@@ -1,10 +1,12 @@
 """The examples, on every task runner there is."""
 
 import re
+import shutil
 import socket
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -133,3 +135,28 @@ def dask_address(free_port: int) -> Iterator[str]:
 def test_census_is_the_same_on_a_dask_cluster_that_goes_on_running(dask_address, expected):
     for _ in range(2):
         assert census("--runner", "dask", "--set", f"address={dask_address}") == expected
+
+
+@pytest.fixture
+def ray_address(free_port: int) -> Iterator[str]:
+    """A head, started as its users start one."""
+    folder = tempfile.mkdtemp(prefix="r-", dir="/tmp")  # its sockets' paths have to be short
+    head = ["--head", "--block", "--port", str(free_port), "--temp-dir", folder, "--num-cpus", "2"]
+    quiet = ["--include-dashboard", "false", "--disable-usage-stats"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ray.scripts.scripts", "start", *head, *quiet],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield f"127.0.0.1:{free_port}"
+        assert process.poll() is None, "it is not ours to end"
+    finally:
+        process.terminate()
+        process.wait(60)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_census_is_the_same_on_a_ray_cluster_that_goes_on_running(ray_address, expected):
+    for _ in range(2):
+        assert census("--runner", "ray", "--set", f"address={ray_address}") == expected
