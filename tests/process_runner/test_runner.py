@@ -2,11 +2,13 @@
 
 import multiprocessing
 import os
+import random
 import select
 import signal
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from pathlib import Path
@@ -537,3 +539,41 @@ def test_call_that_runs_ends_with_its_driver(start_script):
     script.finish(30)
 
     assert not script.left_behind()
+
+
+def test_calls_run_at_most_once_while_processes_are_killed_at_random(tmp_path):
+    @task
+    def leave_a_mark(number: int, padding: bytes) -> int:
+        with (tmp_path / str(number)).open("a") as file:
+            file.write("x")
+        return os.getpid()
+
+    def kill_some(stop: threading.Event) -> None:
+        choice = random.Random(0)
+        while not stop.wait(0.01):
+            for child in multiprocessing.active_children():
+                if choice.random() < 0.3:
+                    with suppress(ProcessLookupError):
+                        os.kill(child.pid, signal.SIGKILL)
+
+    @flow(task_runner=ProcessTaskRunner(max_workers=2))
+    def marking() -> str:
+        for number in range(300):
+            leave_a_mark(number, bytes(number % 3 * 100_000))
+        return "plain value"
+
+    stop = threading.Event()
+    killer = threading.Thread(target=kill_some, args=(stop,))
+    killer.start()
+    try:
+        run = marking.run()
+    finally:
+        stop.set()
+        killer.join()
+
+    for number, task_run in enumerate(run.task_runs):
+        file = tmp_path / str(number)
+        marks = file.read_text() if file.exists() else ""
+        assert marks == "x" or (task_run.state.is_crashed() and not marks), (number, task_run)
+    names = [task_run.state.name for task_run in run.task_runs]
+    assert set(names) == {"Completed", "Crashed"}

@@ -3,11 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any, assert_type
 
+from runnerstone import flow
 from runnerstone_dask import DaskTaskRunner
 from runnerstone_process import ProcessTaskRunner
 from runnerstone_ray import RayTaskRunner
-
-from runnerstone import flow
 
 
 @flow(task_runner=DaskTaskRunner(address="tcp://scheduler:8786"))

@@ -29,12 +29,15 @@ class Job:
         call: The call.
         report: How to tell what becomes of it.
         message: What a worker is sent, once it has the program.
+        is_sent: All of it has gone to a process. Until then the call is the sender's; guarded by
+            the runner's lock.
         refusals: How many processes were gone before they could be sent it.
     """
 
     call: TaskCall
     report: Report
     message: list[bytes | memoryview]
+    is_sent: bool = False
     refusals: int = 0
 
 
@@ -48,7 +51,8 @@ class WorkerProcess:
         is_ready: It has started; until then nothing is sent to it but its settings. Guarded by the
             runner's lock, as are the next.
         job: What it executes; None if it is idle.
-        doomed: It has been killed, and its end is not noticed yet.
+        doomed: It has been killed or has died, and the pump has not noticed yet.
+        is_gone: The pump has noticed that it ended.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -74,6 +78,7 @@ class WorkerProcess:
         self.is_ready = False
         self.job: Job | None = None
         self.doomed = False
+        self.is_gone = False
         self._digests: set[bytes] = set()
         # Children of the worker may keep its connection open when it is gone; nobody keeps its pid.
         self._handle = os.pidfd_open(self.pid) if sys.platform == "linux" else -1
@@ -107,7 +112,7 @@ class WorkerProcess:
         os.kill(self.pid, KILL)
 
     def dismiss(self) -> None:
-        """Have the process end, once it is idle."""
+        """Have the process end, once it is idle; only while nobody sends it anything."""
         self.connection.close()
 
     def bury(self, deadline: float = 0.0) -> None:

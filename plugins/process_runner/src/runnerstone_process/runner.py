@@ -30,6 +30,8 @@ from runnerstone_process.messages import pack
 from runnerstone_process.processes import GRACE_SECONDS, Job, WorkerProcess
 from runnerstone_process.workers import Order, Settings
 
+# How many processes may be gone before they could be sent a call.
+REFUSALS: Final = 3
 _log: Final = getLogger("runnerstone.process")
 
 
@@ -61,9 +63,10 @@ class ProcessTaskRunner(TaskRunner):
 
     # Which thread does what. A call is sent to an idle process by the thread that submits it, and
     # to one that has just become idle by the pump, the only thread that receives, and that learns
-    # of deaths. Processes are started on the shielded thread. The lock guards which processes there
-    # are, which are idle, what each executes and what waits. Nothing is sent, received, started,
-    # reported or pickled while it is held.
+    # of deaths. Until a call is sent, it and the connection are the sender's, also if the process
+    # dies meanwhile. Processes are started on the shielded thread. The lock guards which processes
+    # there are, which are idle, what each executes and what waits. Nothing is sent, received,
+    # started, reported or pickled while it is held.
 
     def start(self) -> None:
         import loky  # slow, and needed only where calls run
@@ -152,18 +155,38 @@ class ProcessTaskRunner(TaskRunner):
     def _execute(self, worker: WorkerProcess, job: Job) -> None:
         """Send a call to a process that is no longer idle."""
         job.report.started(worker.where)
+        refusal = None
         try:
             worker.execute(job)
         except OSError as error:  # it has died, before it could begin
-            job.refusals += 1
-            with self._lock:
+            refusal = error
+        with self._lock:
+            is_gone = worker.is_gone
+            if refusal is None:
+                job.is_sent = True
+            else:
                 worker.job = None
                 worker.doomed = True
-                if job.refusals < 3:
-                    self._waiting[job.call.id] = job
-                    return
-            problem = Crash(f"worker processes die before they can be sent the call: {error}")
+        if refusal is not None:
+            self._send_elsewhere(job, refusal)
+        elif is_gone:
+            self._tell_death(worker, job)
+        if is_gone:
+            worker.dismiss()
+
+    def _send_elsewhere(self, job: Job, refusal: OSError) -> None:
+        job.refusals += 1
+        if job.refusals < REFUSALS:
+            with self._lock:
+                self._waiting[job.call.id] = job
+            self._ring()
+        else:
+            problem = Crash(f"worker processes die before they can be sent the call: {refusal}")
             job.report.post(Outcome(problem=problem))
+
+    def _tell_death(self, worker: WorkerProcess, job: Job) -> None:
+        problem = Crash(f"{worker.obituary()} while it ran task run {job.call.name!r}")
+        job.report.post(Outcome(problem=problem))
 
     # The pump
 
@@ -203,21 +226,22 @@ class ProcessTaskRunner(TaskRunner):
             ended.report.post(outcome)
 
     def _bury(self, worker: WorkerProcess) -> None:
+        worker.bury()
         with self._lock:
+            worker.is_gone = True
             self._workers.remove(worker)
             if worker in self._idle:
                 self._idle.remove(worker)
             job = worker.job
-        worker.dismiss()
-        worker.bury()
+        if job is None or job.is_sent:
+            worker.dismiss()
         if not worker.is_ready:
             self._make_do(f"{worker.obituary()} before it could begin")
         else:
             with self._lock:
                 self._count -= 1
-        if job is not None:
-            problem = Crash(f"{worker.obituary()} while it ran task run {job.call.name!r}")
-            job.report.post(Outcome(problem=problem))
+        if job is not None and job.is_sent:
+            self._tell_death(worker, job)
         self._assign()
 
     def _assign(self) -> None:
@@ -271,7 +295,8 @@ class ProcessTaskRunner(TaskRunner):
             self._ring()
             self._pump.join()
         for worker in self._workers:
-            worker.dismiss()
+            if worker.job is None or worker.job.is_sent:
+                worker.dismiss()
         deadline = time.monotonic() + GRACE_SECONDS
         for worker in self._workers:
             worker.bury(deadline)
