@@ -117,8 +117,10 @@ class Connection:
         with self._refusals(getattr(target, "scheduler_address", target)):
             try:
                 client.__init__(target, **options)  # type: ignore[misc]  # see above
-            except BaseException:
+            except Exception:
                 client.status = "closed"  # else it tries to be closed, for a minute, at the exit
+                if hasattr(client, "_loop_runner"):
+                    client._loop_runner.stop()  # noqa: SLF001  # which closing it would do
                 raise
         self.client = client
         self.client.scheduler_comm.interval = SEND_INTERVAL_SECONDS
@@ -225,6 +227,7 @@ class _WorkerStarts:
 
     def begin(self) -> None:
         import dask.config  # slow, and needed only where a flow runs on Dask
+        import distributed.config  # noqa: F401  # which adds the default
 
         with self._lock:
             self._count += 1
