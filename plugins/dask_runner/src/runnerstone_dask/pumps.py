@@ -1,8 +1,6 @@
 """The thread that talks to Dask: it submits calls, and reports how they end."""
 
-import hashlib
 import pickle
-import re
 import threading
 import uuid
 from collections import OrderedDict
@@ -14,15 +12,14 @@ from typing import Any, Final
 import attrs
 
 from runnerstone.programs import Program
-from runnerstone.task_runners import Crash, Outcome, Parcel, Pickled, Reference, Report, TaskCall
+from runnerstone.task_runners import Crash, Outcome, Pickled, Reference, TaskCall
+from runnerstone_dask.entries import Entry, key_of
 from runnerstone_dask.schedulers import PROGRAM_PREFIX
 from runnerstone_dask.workers import load_program, run_call
 
 # Of one graph: the scheduler takes it in at once, and does nothing else meanwhile.
 GRAPH_CALLS: Final = 500
 GRAPH_BYTES: Final = 4 * 1024 * 1024
-# Contents above this, in bytes, go beside the graph: Dask warns of large graphs, and copies them.
-LARGE: Final = 1024 * 1024
 # A program above this, in bytes, does not go in each call.
 LARGE_PROGRAM: Final = 16 * 1024
 # Of all that Dask has at a time; the rest waits here.
@@ -33,46 +30,6 @@ QUIET_SECONDS: Final = 1.0
 # How many of these pass before what Dask knows is compared with what was heard.
 PATIENCE: Final = 5
 _log: Final = getLogger("runnerstone.dask")
-
-
-@attrs.define(eq=False)
-class Entry:
-    """A call on its way.
-
-    Attributes:
-        key: Dask's name for it.
-        call: The call.
-        parcel: What travels of it.
-        contents: The parcel's contents, pickled if they go in the graph.
-        nbytes: Their size.
-        report: How to tell what becomes of it.
-        future: Dask's; None until it is submitted.
-    """
-
-    key: str
-    call: TaskCall
-    parcel: Parcel
-    contents: bytes | Pickled
-    nbytes: int
-    report: Report
-    future: Any = None
-
-    @classmethod
-    def of(cls, call: TaskCall, report: Report) -> "Entry":
-        """The entry of a call; raises UnpicklableError if its program cannot travel."""
-        call.program.digest  # noqa: B018  # pickles the program, here and not on the pump
-        parcel = call.parcel()
-        contents: bytes | Pickled = parcel.contents
-        nbytes = parcel.contents.nbytes
-        if nbytes <= LARGE:
-            contents = pickle.dumps(contents, protocol=5)
-        return cls(key_of(call), call, parcel, contents, nbytes, report)
-
-
-def key_of(call: TaskCall) -> str:
-    """Dask's name for a call; Dask groups keys by what stands before 32 hexadecimal digits."""
-    name = re.sub(r"[^A-Za-z0-9_]", "_", call.program.task_name)
-    return f"{name}-{hashlib.blake2b(call.id.encode(), digest_size=16).hexdigest()}"
 
 
 class Pump:

@@ -15,7 +15,8 @@ from runnerstone.task_runners import (
     TaskRunner,
 )
 from runnerstone_dask.clusters import ClusterChoice, Connection
-from runnerstone_dask.pumps import Entry, Pump
+from runnerstone_dask.entries import Entry
+from runnerstone_dask.pumps import Pump
 from runnerstone_dask.schedulers import at_most_once
 from runnerstone_dask.versions import check_here, check_there
 

@@ -2,37 +2,23 @@
 
 import shutil
 import tempfile
-import threading
-import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from logging import getLogger
-from multiprocessing import Pipe
-from multiprocessing.connection import wait
-from typing import Final
 
 import attrs
 
 from runnerstone.errors import ValueLostError
-from runnerstone.shields import shielded
 from runnerstone.task_runners import (
     Capabilities,
-    Crash,
-    Outcome,
     Pickled,
     Reference,
     Report,
     TaskCall,
     TaskRunner,
 )
-from runnerstone_process.files import ValueFile
 from runnerstone_process.messages import pack
-from runnerstone_process.processes import GRACE_SECONDS, Job, WorkerProcess
+from runnerstone_process.pools import Pool
+from runnerstone_process.processes import Job
 from runnerstone_process.workers import Order, Settings
-
-# How many processes may be gone before they could be sent a call.
-REFUSALS: Final = 3
-_log: Final = getLogger("runnerstone.process")
 
 
 class ProcessTaskRunner(TaskRunner):
@@ -61,217 +47,27 @@ class ProcessTaskRunner(TaskRunner):
 
     capabilities = Capabilities(cancels_queued=True, kills=True)
 
-    # Which thread does what. A call is sent to an idle process by the thread that submits it, and
-    # to one that has just become idle by the pump, the only thread that receives, and that learns
-    # of deaths. Until a call is sent, it and the connection are the sender's, also if the process
-    # dies meanwhile. Processes are started on the shielded thread. The lock guards which processes
-    # there are, which are idle, what each executes and what waits. Nothing is sent, received,
-    # started, reported or pickled while it is held.
-
     def start(self) -> None:
         import loky  # slow, and needed only where calls run
         from loky.backend import resource_tracker
 
-        self._lock = threading.Lock()
-        self._limit = self.max_workers or loky.cpu_count()
-        self._waiting: OrderedDict[str, Job] = OrderedDict()  # by the call's id
-        self._idle: list[WorkerProcess] = []
-        self._workers: list[WorkerProcess] = []
-        self._count = 0  # how many there are, and are about to be
-        self._starting = 0  # how many of these are not ready
-        self._stopped = False
-        self._pump: threading.Thread | None = None
-        self._listener, self._bell = Pipe(duplex=False)  # wakes the pump
         initializer = _pickled(self.initializer)
         self._folder = tempfile.mkdtemp(prefix="runnerstone-")
         resource_tracker.register(self._folder, "folder")  # which outlives a driver that is killed
-        self._worker_settings = Settings(initializer, self._folder, self.capabilities.inline_limit)
+        settings = Settings(initializer, self._folder, self.capabilities.inline_limit)
+        self._pool = Pool(self.max_workers or loky.cpu_count(), settings)
 
     def submit(self, call: TaskCall, report: Report) -> None:
         parcel = call.parcel()
         files = tuple(reference.handle for reference in parcel.kept)
         order = Order(call.program.digest, parcel.contents, parcel.slots, files)
-        job = Job(call, report, pack(order))
-        worker = None
-        hiring = False
-        with self._lock:
-            if self._stopped:
-                raise RuntimeError("the task runner is stopped")
-            if self._idle:
-                worker = self._idle.pop()
-                worker.job = job
-            else:
-                self._waiting[call.id] = job
-                hiring = self._may_hire()
-        if worker is not None:
-            self._execute(worker, job)
-        elif hiring:
-            shielded(self._hire)
-
-    def _may_hire(self) -> bool:
-        """Whether a process is to be started for what waits; under the lock, and then `_hire`."""
-        if self._stopped or self._starting >= len(self._waiting):
-            return False
-        if self._count >= self._limit:
-            return False
-        self._count += 1
-        self._starting += 1
-        if self._pump is None:
-            self._pump = threading.Thread(target=self._run, name="ProcessTaskRunner", daemon=True)
-            self._pump.start()
-        return True
-
-    def _hire(self) -> None:
-        """Start a process; on the shielded thread."""
-        try:
-            worker = WorkerProcess(self._worker_settings)
-        except Exception as error:  # noqa: BLE001  # whatever it is, it is told
-            # loky fails to clean up after what went wrong first.
-            first = error.__context__ if isinstance(error, UnboundLocalError) else error
-            self._make_do(f"a worker process could not be started: {first!r}")
-        else:
-            with self._lock:
-                self._workers.append(worker)  # also if stopped: `stop` waits for this
-        self._ring()
-
-    def _make_do(self, trouble: str) -> None:
-        """Go on with the processes that there are; if there are none, crash a call that waits."""
-        job = None
-        with self._lock:
-            self._count -= 1
-            self._starting -= 1
-            if self._count:
-                self._limit = self._count
-            elif self._waiting:
-                job = self._waiting.popitem(last=False)[1]
-        if job is None:
-            _log.warning("%s; going on with %d", trouble, self._limit)
-        else:
-            job.report.post(Outcome(problem=Crash(trouble)))
-
-    def _ring(self) -> None:
-        self._bell.send_bytes(b"")
-
-    def _execute(self, worker: WorkerProcess, job: Job) -> None:
-        """Send a call to a process that is no longer idle."""
-        job.report.started(worker.where)
-        refusal = None
-        try:
-            worker.execute(job)
-        except OSError as error:  # it has died, before it could begin
-            refusal = error
-        with self._lock:
-            is_gone = worker.is_gone
-            if refusal is None:
-                job.is_sent = True
-            else:
-                worker.job = None
-                worker.doomed = True
-        if refusal is not None:
-            self._send_elsewhere(job, refusal)
-        elif is_gone:
-            self._tell_death(worker, job)
-        if is_gone:
-            worker.dismiss()
-
-    def _send_elsewhere(self, job: Job, refusal: OSError) -> None:
-        job.refusals += 1
-        if job.refusals < REFUSALS:
-            with self._lock:
-                self._waiting[job.call.id] = job
-            self._ring()
-        else:
-            problem = Crash(f"worker processes die before they can be sent the call: {refusal}")
-            job.report.post(Outcome(problem=problem))
-
-    def _tell_death(self, worker: WorkerProcess, job: Job) -> None:
-        problem = Crash(f"{worker.obituary()} while it ran task run {job.call.name!r}")
-        job.report.post(Outcome(problem=problem))
-
-    # The pump
-
-    def _run(self) -> None:
-        while not self._stopped:
-            with self._lock:
-                workers = {end: worker for worker in self._workers for end in worker.ends}
-            ready = wait((self._listener, *workers))
-            for worker in {workers[end] for end in ready if end is not self._listener}:
-                self._attend(worker)
-            if self._listener in ready:
-                self._listener.recv_bytes()
-                self._assign()
-
-    def _attend(self, worker: WorkerProcess) -> None:
-        """Take what a process has sent, or note its death."""
-        answer = worker.receive()
-        if answer is None:
-            self._bury(worker)
-            return
-        outcome, file = answer
-        with self._lock:
-            if not worker.is_ready:  # this is the news that it is
-                worker.is_ready = True
-                self._starting -= 1
-            ended, worker.job = worker.job, None
-            if self._waiting and not worker.doomed:
-                worker.job = self._waiting.popitem(last=False)[1]
-            elif not worker.doomed:
-                self._idle.append(worker)
-            following = worker.job
-        if following is not None:
-            self._execute(worker, following)
-        if file is not None:
-            outcome = attrs.evolve(outcome, value=_reference(file, outcome.where))
-        if ended is not None:
-            ended.report.post(outcome)
-
-    def _bury(self, worker: WorkerProcess) -> None:
-        worker.bury()
-        with self._lock:
-            worker.is_gone = True
-            self._workers.remove(worker)
-            if worker in self._idle:
-                self._idle.remove(worker)
-            job = worker.job
-        if job is None or job.is_sent:
-            worker.dismiss()
-        if not worker.is_ready:
-            self._make_do(f"{worker.obituary()} before it could begin")
-        else:
-            with self._lock:
-                self._count -= 1
-        if job is not None and job.is_sent:
-            self._tell_death(worker, job)
-        self._assign()
-
-    def _assign(self) -> None:
-        """Give what waits to idle processes, and start others for the rest."""
-        pairs = []
-        with self._lock:
-            while self._idle and self._waiting:
-                worker = self._idle.pop()
-                worker.job = self._waiting.popitem(last=False)[1]
-                pairs.append((worker, worker.job))
-            hiring = self._may_hire()
-        for worker, job in pairs:
-            self._execute(worker, job)
-        if hiring:
-            shielded(self._hire)
-
-    # From the driver
+        self._pool.submit(Job(call, report, pack(order)))
 
     def cancel(self, call: TaskCall) -> None:
-        with self._lock:
-            if self._waiting.pop(call.id, None) is not None:
-                return
-            for worker in self._workers:
-                if worker.job is not None and worker.job.call.id == call.id:
-                    worker.doomed = True
-                    worker.kill()
-                    return
+        self._pool.cancel(call)
 
     def slots(self) -> int:
-        return self._limit
+        return self._pool.limit
 
     def fetch(self, references: Sequence[Reference]) -> list[Pickled]:
         try:
@@ -280,37 +76,14 @@ class ProcessTaskRunner(TaskRunner):
             raise ValueLostError(f"a value that was kept in a file is gone: {error}") from error
 
     def stop(self) -> None:
-        if not hasattr(self, "_worker_settings"):  # starting got nowhere
-            return
-        with self._lock:
-            if self._stopped:
-                return
-            self._stopped = True
-            self._waiting.clear()
-        shielded(lambda: None)  # a process that was being started is among the workers now
-        for worker in self._workers:
-            if worker.job is not None:
-                worker.kill()
-        if self._pump is not None:
-            self._ring()
-            self._pump.join()
-        for worker in self._workers:
-            if worker.job is None or worker.job.is_sent:
-                worker.dismiss()
-        deadline = time.monotonic() + GRACE_SECONDS
-        for worker in self._workers:
-            worker.bury(deadline)
-        self._workers.clear()
-        self._bell.close()
-        self._listener.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
-        from loky.backend import resource_tracker  # slow, and loaded by now
+        if hasattr(self, "_pool"):  # else starting got nowhere
+            self._pool.stop()
+        if hasattr(self, "_folder"):
+            shutil.rmtree(self._folder, ignore_errors=True)
+            from loky.backend import resource_tracker  # slow, and loaded by now
 
-        resource_tracker.unregister(self._folder, "folder")
-
-
-def _reference(file: ValueFile, where: str | None) -> Reference:
-    return Reference(file, ValueFile.remove, nbytes=sum(file.sizes), where=where)
+            resource_tracker.unregister(self._folder, "folder")
+            del self._folder
 
 
 def _pickled(initializer: Callable[[], object] | None) -> bytes | None:
