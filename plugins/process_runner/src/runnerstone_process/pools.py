@@ -5,7 +5,6 @@ import time
 from collections import OrderedDict
 from logging import getLogger
 from multiprocessing import Pipe
-from multiprocessing.connection import wait
 from typing import Final
 
 import attrs
@@ -14,6 +13,7 @@ from runnerstone.shields import shielded
 from runnerstone.task_runners import Crash, Outcome, Reference, TaskCall
 from runnerstone_process.files import ValueFile
 from runnerstone_process.processes import GRACE_SECONDS, Job, WorkerProcess
+from runnerstone_process.sources import Sources
 from runnerstone_process.workers import Settings
 
 # How many processes may be gone before they could be sent a call.
@@ -53,6 +53,7 @@ class Pool:
         self._stopped = False
         self._pump: threading.Thread | None = None
         self._listener, self._bell = Pipe(duplex=False)  # wakes the pump
+        self._sources = Sources(self._listener)
 
     def submit(self, job: Job) -> None:
         """Have a call executed; raises RuntimeError once stopped."""
@@ -104,6 +105,7 @@ class Pool:
         for worker in self._workers:
             worker.bury(deadline)
         self._workers.clear()
+        self._sources.close()
         self._bell.close()
         self._listener.close()
 
@@ -131,6 +133,7 @@ class Pool:
         else:
             with self._lock:
                 self._workers.append(worker)  # also if stopped: `stop` waits for this
+            self._sources.add(worker)
         self._ring()
 
     def _make_do(self, trouble: str) -> None:
@@ -191,18 +194,16 @@ class Pool:
 
     def _run(self) -> None:
         while not self._stopped:
-            with self._lock:
-                workers = {end: worker for worker in self._workers for end in worker.ends}
-            ready = wait((self._listener, *workers))
-            for worker in {workers[end] for end in ready if end is not self._listener}:
-                self._attend(worker)
-            if self._listener in ready:
-                self._listener.recv_bytes()
-                self._assign()
+            for source in self._sources.wait():
+                if source is None:
+                    self._listener.recv_bytes()
+                    self._assign()
+                elif not source[0].is_gone:  # what was ready beside may have told of it
+                    self._attend(*source)
 
-    def _attend(self, worker: WorkerProcess) -> None:
+    def _attend(self, worker: WorkerProcess, is_readable: bool) -> None:  # noqa: FBT001  # as it comes
         """Take what a process has sent, or note its death."""
-        answer = worker.receive()
+        answer = worker.receive(is_readable=is_readable)
         if answer is None:
             self._bury(worker)
             return
@@ -225,6 +226,7 @@ class Pool:
             ended.report.post(outcome)
 
     def _bury(self, worker: WorkerProcess) -> None:
+        self._sources.remove(worker)
         worker.bury()
         with self._lock:
             worker.is_gone = True
