@@ -24,9 +24,14 @@ def send(connection: "Connection[Any, Any]", message: list[bytes | memoryview]) 
         connection.send_bytes(part)
 
 
-def receive(connection: "Connection[Any, Any]") -> Any:
-    """Wait for a message; return its content. Raises EOFError or OSError if none will come."""
-    first = memoryview(connection.recv_bytes())
+def receive(connection: "Connection[Any, Any]") -> list[bytes]:
+    """Wait for a message; return its parts. Raises EOFError or OSError if none will come."""
+    first = connection.recv_bytes()
     count = int.from_bytes(first[:COUNT_SIZE])
-    buffers = [connection.recv_bytes() for _ in range(count)]
-    return pickle.loads(first[COUNT_SIZE:], buffers=buffers)
+    return [first, *(connection.recv_bytes() for _ in range(count))]
+
+
+def unpack(message: list[bytes]) -> Any:
+    """The content of a message that was received."""
+    first, *buffers = message
+    return pickle.loads(memoryview(first)[COUNT_SIZE:], buffers=buffers)

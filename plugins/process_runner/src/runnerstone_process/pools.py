@@ -12,6 +12,7 @@ import attrs
 from runnerstone.shields import shielded
 from runnerstone.task_runners import Crash, Outcome, Reference, TaskCall
 from runnerstone_process.files import ValueFile
+from runnerstone_process.messages import unpack
 from runnerstone_process.processes import GRACE_SECONDS, Job, WorkerProcess
 from runnerstone_process.sources import Sources
 from runnerstone_process.workers import Settings
@@ -207,7 +208,6 @@ class Pool:
         if answer is None:
             self._bury(worker)
             return
-        outcome, file = answer
         with self._lock:
             if not worker.is_ready:  # this is the news that it is
                 worker.is_ready = True
@@ -220,9 +220,10 @@ class Pool:
             following = worker.job
         if following is not None:
             self._execute(worker, following)
-        if file is not None:
-            outcome = attrs.evolve(outcome, value=_reference(file, outcome.where))
         if ended is not None:
+            outcome, file = unpack(answer)  # while the process does the next
+            if file is not None:
+                outcome = attrs.evolve(outcome, value=_reference(file, outcome.where))
             ended.report.post(outcome)
 
     def _bury(self, worker: WorkerProcess) -> None:

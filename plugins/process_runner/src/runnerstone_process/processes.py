@@ -100,8 +100,8 @@ class WorkerProcess:
             self._digests.add(program.digest)
         send(self.connection, job.message)
 
-    def receive(self, *, is_readable: bool) -> Any:
-        """What the process has sent; None if it has sent nothing, so is gone.
+    def receive(self, *, is_readable: bool) -> list[bytes] | None:
+        """The message that the process has sent; None if it has sent nothing, so is gone.
 
         Args:
             is_readable: The connection is known to be; else only the process to have ended.

@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import attrs
 
@@ -18,7 +19,7 @@ from runnerstone.task_runners import (
 from runnerstone_process.messages import pack
 from runnerstone_process.pools import Pool
 from runnerstone_process.processes import Job
-from runnerstone_process.workers import Order, Settings
+from runnerstone_process.workers import Settings
 
 
 class ProcessTaskRunner(TaskRunner):
@@ -59,8 +60,10 @@ class ProcessTaskRunner(TaskRunner):
 
     def submit(self, call: TaskCall, report: Report) -> None:
         parcel = call.parcel()
-        files = tuple(reference.handle for reference in parcel.kept)
-        order = Order(call.program.digest, parcel.contents, parcel.slots, files)
+        contents = parcel.contents.head if parcel.contents.is_plain else parcel.contents
+        order: tuple[Any, ...] = (call.program.digest, contents)  # what `Worker.execute` takes
+        if parcel.kept:
+            order += (parcel.slots, [reference.handle for reference in parcel.kept])
         self._pool.submit(Job(call, report, pack(order)))
 
     def cancel(self, call: TaskCall) -> None:

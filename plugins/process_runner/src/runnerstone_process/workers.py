@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -12,7 +13,7 @@ from runnerstone.calls import run_parcel
 from runnerstone.programs import Program
 from runnerstone.task_runners import Crash, Outcome, Pickled
 from runnerstone_process.files import ValueFile
-from runnerstone_process.messages import pack, receive, send
+from runnerstone_process.messages import pack, receive, send, unpack
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -38,23 +39,6 @@ class Settings:
     limit: int
 
 
-@attrs.frozen
-class Order:
-    """A call to be executed.
-
-    Attributes:
-        digest: Its program's, which the worker has been sent before.
-        contents: Its parcel's.
-        slots: Places in its upstream of what is kept.
-        kept: Where that is.
-    """
-
-    digest: bytes
-    contents: Pickled
-    slots: tuple[int, ...]
-    kept: tuple[ValueFile, ...]
-
-
 class Worker:
     """Executes the calls of one flow run in this process, one at a time."""
 
@@ -75,17 +59,32 @@ class Worker:
         """Take a program for the calls that follow."""
         self._programs[program.digest] = program
 
-    def execute(self, order: Order) -> tuple[Outcome, ValueFile | None]:
-        """Execute a call; return its outcome, and where its value is if that stays here."""
+    def execute(
+        self,
+        digest: bytes,
+        contents: bytes | Pickled,
+        slots: Sequence[int] = (),
+        files: Sequence[ValueFile] = (),
+    ) -> tuple[Outcome, ValueFile | None]:
+        """Execute a call; return its outcome, and where its value is if that stays here.
+
+        Args:
+            digest: Its program's, which the worker has been sent before.
+            contents: Its parcel's; as bytes if they are plain.
+            slots: Places in its upstream of what is kept.
+            files: Where that is.
+        """
         if self._problem is not None:
             return Outcome(problem=self._problem), None
         kept = []
-        for slot, file in zip(order.slots, order.kept, strict=True):
+        for slot, file in zip(slots, files, strict=True):
             try:
                 kept.append(file.read())
             except OSError as error:
                 return Outcome(problem=Crash(f"a value is gone: {error}", lost=(slot,))), None
-        outcome = run_parcel(self._programs[order.digest], order.contents, *kept)
+        if isinstance(contents, bytes):
+            contents = Pickled(contents)
+        outcome = run_parcel(self._programs[digest], contents, *kept)
         sent, value = outcome.parted(self._settings.limit)
         if value is None:
             return sent, None
@@ -107,15 +106,15 @@ def work(connection: "Connection[Any, Any]", driver: int) -> None:
     # loky's way of starting processes is for the driver; in tasks, Python's own is the default.
     multiprocessing.set_start_method(None, force=True)
     try:
-        worker = Worker(receive(connection))
+        worker = Worker(unpack(receive(connection)))
         worker.initialize()
         send(connection, pack(READY))
         while True:
-            content = receive(connection)
+            content = unpack(receive(connection))
             if isinstance(content, Program):
                 worker.add(content)
             else:
-                send(connection, pack(worker.execute(content)))
+                send(connection, pack(worker.execute(*content)))
                 del content
     except (EOFError, OSError):
         return  # the driver has closed the connection, or is gone
