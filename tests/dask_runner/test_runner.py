@@ -15,6 +15,7 @@ from runnerstone.errors import TaskCrashedError, TaskRunnerSettingError, TaskRun
 from runnerstone.task_runners import resolve_task_runner
 from runnerstone.testing._meetings import Meeting, attend
 from runnerstone_dask import DaskTaskRunner, versions
+from runnerstone_dask.entries import key_of
 
 
 @task
@@ -232,6 +233,41 @@ def test_cluster_that_is_cancelled_from_outside_crashes_what_it_had(dask_cluster
 
     assert restarted() == "plain value"
     assert futures[0].state.is_crashed()
+
+
+def test_outcome_that_cannot_be_read_crashes_its_call_and_no_other(dask_cluster):
+    with Meeting(30) as meeting:
+
+        @task
+        def meet(address: tuple[str, int]) -> None:
+            attend(address, "here")
+
+        @flow(task_runner=DaskTaskRunner(address=dask_cluster.address))
+        def garbled() -> object:
+            future = meet.submit(meeting.address)
+            meeting.wait_for(1)
+            key = key_of(future._attempt.call)
+            future._owner.runner._pump.hear((0.0, ["ended", key, b"garbage", 0]))
+            future.wait()
+            meeting.close()
+            return future.state.message, give.submit("unharmed").result()
+
+        message, unharmed = garbled()
+
+    assert "cannot be read here" in message
+    assert unharmed == "unharmed"
+
+
+def test_trouble_with_the_cluster_does_not_end_the_pump(dask_cluster, caplog):
+    @flow(task_runner=DaskTaskRunner(address=dask_cluster.address))
+    def troubled() -> object:
+        first = give.submit("first")
+        first.wait()
+        first._owner.runner._pump.hear((0.0, ["no such message"]))
+        return give("second")
+
+    assert troubled() == "second"
+    assert "gives trouble" in caplog.text
 
 
 def test_large_arguments_travel(dask_cluster):

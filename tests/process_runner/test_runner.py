@@ -581,3 +581,32 @@ def test_calls_run_at_most_once_while_processes_are_killed_at_random(tmp_path):
         assert marks == "x" or (task_run.state.is_crashed() and not marks), (number, task_run)
     names = [task_run.state.name for task_run in run.task_runs]
     assert set(names) == {"Completed", "Crashed"}
+
+
+def test_call_that_is_cancelled_while_it_is_sent_is_sent_nowhere_else(tmp_path, monkeypatch):
+    file = tmp_path / "mark"
+    futures = []
+    original = WorkerProcess.execute
+
+    def execute(self, job) -> None:
+        if job.call.program.task_name == "leave_a_mark":
+            job.report.engine.runner.cancel(job.call)
+            raise BrokenPipeError("killed")
+        original(self, job)
+
+    monkeypatch.setattr(WorkerProcess, "execute", execute)
+
+    @task
+    def leave_a_mark() -> None:
+        file.touch()
+
+    @flow(task_runner=ProcessTaskRunner(max_workers=1))
+    def cancelling() -> object:
+        give.submit("first").wait()
+        futures.append(leave_a_mark.submit())
+        futures[0].wait()
+        return give("afterwards")
+
+    assert cancelling() == "afterwards"
+    assert futures[0].state.is_crashed()
+    assert not file.exists()

@@ -89,18 +89,24 @@ class Pump:
 
     def _run(self) -> None:
         while not self._stopped:
-            is_waiting = bool(self._entries or self._backlog)
             try:
-                handle, argument = self._queue.get(timeout=QUIET_SECONDS if is_waiting else None)
-                self._quiet = 0
-                while True:
-                    handle(argument)
-                    del argument  # it may hold a value
-                    handle, argument = self._queue.get_nowait()
-            except Empty:
-                if is_waiting:
-                    self._look()
-            self._send_backlog()
+                self._take_turn()
+            except Exception:  # noqa: BLE001  # a cluster that is going away may raise anything
+                _log.exception("The Dask cluster at %s gives trouble:", self._address)
+
+    def _take_turn(self) -> None:
+        is_waiting = bool(self._entries or self._backlog)
+        try:
+            handle, argument = self._queue.get(timeout=QUIET_SECONDS if is_waiting else None)
+            self._quiet = 0
+            while True:
+                handle(argument)
+                del argument  # it may hold a value
+                handle, argument = self._queue.get_nowait()
+        except Empty:
+            if is_waiting:
+                self._look()
+        self._send_backlog()
 
     def _take(self, entry: Entry) -> None:
         self._backlog[entry.key] = entry
@@ -131,7 +137,11 @@ class Pump:
         entry = self._remove(key)
         if entry is None:
             return
-        outcome: Outcome = pickle.loads(pickled)
+        try:
+            outcome: Outcome = pickle.loads(pickled)
+        except Exception as error:  # noqa: BLE001  # the worker's runnerstone is another
+            self._crash(entry, Crash(f"what the worker sent cannot be read here: {error!r}", error))
+            return
         if nbytes:
             value = Reference(entry.future, nbytes=nbytes, where=outcome.where)
             outcome = attrs.evolve(outcome, value=value)

@@ -81,6 +81,7 @@ class Pool:
                 return
             for worker in self._workers:
                 if worker.job is not None and worker.job.call.id == call.id:
+                    worker.job.is_cancelled = True
                     worker.doomed = True
                     worker.kill()
                     return
@@ -179,12 +180,14 @@ class Pool:
 
     def _send_elsewhere(self, job: Job, refusal: OSError) -> None:
         job.refusals += 1
-        if job.refusals < REFUSALS:
-            with self._lock:
+        with self._lock:
+            again = job.refusals < REFUSALS and not job.is_cancelled
+            if again:
                 self._waiting[job.call.id] = job
+        if again:
             self._ring()
         else:
-            problem = Crash(f"worker processes die before they can be sent the call: {refusal}")
+            problem = Crash(f"its process died before it could be sent the call: {refusal}")
             job.report.post(Outcome(problem=problem))
 
     def _tell_death(self, worker: WorkerProcess, job: Job) -> None:

@@ -31,6 +31,7 @@ class Job:
         message: What a worker is sent, once it has the program.
         is_sent: All of it has gone to a process. Until then the call is the sender's; guarded by
             the runner's lock.
+        is_cancelled: It shall not be sent to another process; likewise.
         refusals: How many processes were gone before they could be sent it.
     """
 
@@ -38,6 +39,7 @@ class Job:
     report: Report
     message: list[bytes | memoryview]
     is_sent: bool = False
+    is_cancelled: bool = False
     refusals: int = 0
 
 
