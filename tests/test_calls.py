@@ -276,7 +276,8 @@ def test_a_value_that_cannot_be_pickled_is_a_crash(wrap):
 
     assert outcome.problem == Crash(
         f"the value that task run {call.name!r} returned cannot be pickled: "
-        "TypeError(\"cannot pickle '_thread.lock' object\")"
+        "TypeError(\"cannot pickle '_thread.lock' object\")",
+        is_permanent=True,
     )
     assert (outcome.value, outcome.state) == (None, None)
 
@@ -300,7 +301,7 @@ def test_what_cannot_be_unpickled_is_a_crash(place):
     outcome = arrived(call)(*upstream)
 
     assert outcome.problem == Crash(
-        f"the call could not be unpickled in {where()}: ValueError('locked')"
+        f"the call could not be unpickled in {where()}: ValueError('locked')", is_permanent=True
     )
 
 

@@ -19,20 +19,23 @@ LATER = {
 # Names without underscore that other modules of core, or its tests, use, and nobody else. A new one
 # is entered here or in its module's `__all__`: that is the decision whether it is public.
 INTERNAL = {
-    "runnerstone.calls": {"run_coroutine"},
+    "runnerstone.annotations": {"AllowFailure", "Quote", "Unmapped", "named"},
+    "runnerstone.calls": {"TASK_LOG", "run_coroutine"},
     "runnerstone.cli": {"EXAMPLES", "INTERRUPTED", "run", "runners"},
     "runnerstone.contracts": {"check_task_runner_class", "refuse"},
-    "runnerstone.flows": {"TaskRunnerChoice"},
+    "runnerstone.contexts": {"ambient_tags"},
+    "runnerstone.delays": {"Delay", "checked_delay", "seconds_before"},
     "runnerstone.futures": {"LOOK_UP_SECONDS", "Owner", "wait_for_release", "wake"},
     "runnerstone.hookspecs": {"PROJECT", "TASK_RUNNER_GROUP", "hookspec"},
-    "runnerstone.outcomes": {"EXCEPTION_LIMIT"},
+    "runnerstone.options": {"Hooks", "RetryOn", "RunName", "TaskRunnerChoice", "label_set"},
+    "runnerstone.outcomes": {"EXCEPTION_LIMIT", "with_note"},
     "runnerstone.programs": {"PROGRAMS_KEPT", "Runnable"},
     "runnerstone.runs": {"FAILURES_KEPT", "NoValue", "Problem", "Skip"},
     "runnerstone.states": {
         *("ALL_COMPLETED", "AWAITING_RETRY", "COMPLETED", "FINAL_TYPES", "NotReady", "TROUBLE"),
-        *("PENDING", "RETRYING", "RUNNING", "aggregate"),
+        *("PENDING", "RETRYING", "RUNNING", "aggregate", "exceeded"),
     },
-    "runnerstone.tasks": {"is_coroutine_function", "signature_of", "task_key"},
+    "runnerstone.tasks": {"task_key"},
 }
 # Modules with public names that other modules define.
 REEXPORTING = {

@@ -8,6 +8,7 @@ import pytest
 
 from runnerstone import Cancelled, Completed, Failed, FlowRun, TaskRun, flow, task
 from runnerstone._context import where
+from runnerstone.calls import FlowRunInfo
 from runnerstone.errors import (
     FlowCancelledError,
     FlowFailedError,
@@ -170,7 +171,14 @@ def test_a_flow_run_has_an_id_of_its_own():
 def test_a_flow_run_tells_its_calls_who_it_is():
     run = new_flow_run()
 
-    assert (run.info.id, run.info.name, run.info.flow_name) == (run.id, "olivine-swan", "census")
+    assert run.info(20) == FlowRunInfo(run.id, "olivine-swan", "census", 20)
+
+
+def test_calls_of_another_attempt_belong_to_another_id():
+    run = new_flow_run()
+    run.begin_attempt()
+
+    assert run.info(20).id == f"{run.id}-2"
 
 
 def test_a_flow_run_prints_its_name_flow_and_state():

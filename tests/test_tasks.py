@@ -40,11 +40,24 @@ async def parse_later(path):
         ({"name": 5}, TypeError, "'name' must be"),
         ({"tags": "nightly"}, TypeError, "^tags are several strings, not the one string 'nightly'"),
         ({"tags": 5}, TypeError, "not iterable"),
-        ({"retries": 1.5}, TypeError, "'retries' must be"),
-        ({"retries": -1}, ValueError, "'retries' must be >= 0: -1"),
-        ({"retry_delay_seconds": "soon"}, TypeError, "'retry_delay_seconds' must be"),
-        ({"retry_delay_seconds": -0.5}, ValueError, "'retry_delay_seconds' must be >= 0: -0.5"),
-        ({"retry_delay_seconds": math.nan}, ValueError, "'retry_delay_seconds' must be >= 0: nan"),
+        ({"retries": 1.5}, TypeError, "retries is a whole number, not 1.5"),
+        ({"retries": True}, TypeError, "retries is a whole number, not True"),
+        ({"retries": -1}, ValueError, "retries cannot be negative, as -1 is"),
+        ({"retry_delay_seconds": "soon"}, TypeError, "retry_delay_seconds is a number"),
+        ({"retry_delay_seconds": -0.5}, ValueError, "cannot be negative, as -0.5 is"),
+        ({"retry_delay_seconds": math.nan}, ValueError, "cannot be negative, as nan is"),
+        ({"retry_delay_seconds": []}, ValueError, "empty sequence: give one number at least"),
+        ({"retry_delay_seconds": [1, "two"]}, TypeError, r"not \[1, 'two'\]"),
+        ({"retry_jitter": -1}, ValueError, "'retry_jitter' must be >= 0: -1"),
+        ({"retry_on": "ValueError"}, TypeError, "retry_on is an exception's type"),
+        ({"retry_on": (ValueError, 5)}, TypeError, "retry_on is an exception's type"),
+        ({"crash_retries": 0.5}, TypeError, "crash_retries is a whole number, not 0.5"),
+        ({"timeout_seconds": 0}, ValueError, "timeout_seconds has to be more than 0, not 0"),
+        ({"timeout_seconds": "1"}, TypeError, "timeout_seconds is a number of seconds or None"),
+        ({"task_run_name": 5}, TypeError, "task_run_name is a template or a callable"),
+        ({"log_prints": "yes"}, TypeError, "'log_prints' must be"),
+        ({"on_failure": 5}, TypeError, "a hook is a callable, or a sequence of them, not 5"),
+        ({"description": 5}, TypeError, "'description' must be"),
         ({"retrys": 1}, TypeError, "unexpected keyword argument 'retrys'"),
     ],
 )
@@ -53,8 +66,21 @@ def test_an_option_that_does_not_fit_is_refused(options, kind, reason):
         task(**options)
 
 
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{pth}", "no parameter 'pth'; did you mean 'path'"),
+        ("{}", "no parameter ''"),
+        ("{path", "task 'parse' has the run name '{path'"),
+    ],
+)
+def test_a_template_that_does_not_fit_the_function_is_refused(template, reason):
+    with pytest.raises(ValueError, match=reason):
+        parse.with_options(task_run_name=template)
+
+
 def test_options_that_do_not_fit_are_refused_where_they_are_changed():
-    with pytest.raises(ValueError, match="'retries' must be >= 0: -1"):
+    with pytest.raises(ValueError, match="retries cannot be negative, as -1 is"):
         parse.with_options(retries=-1)
 
 
@@ -495,12 +521,12 @@ def test_a_task_in_a_class_travels_by_its_name():
 
 
 def test_a_task_with_other_options_travels_by_value():
-    changed = parse.with_options(retries=4, runner_options={"dask": {"priority": 1}})
+    changed = parse.with_options(name="read", tags={"io"})
 
     copy = cloudpickle.loads(cloudpickle.dumps(changed))
 
     assert copy is not changed
-    assert (copy.name, copy.key, copy.options.retries) == ("parse", parse.key, 4)
+    assert (copy.name, copy.key, copy.tags) == ("read", changed.key, {"io"})
     assert copy("a") == ("a", 0)
 
 

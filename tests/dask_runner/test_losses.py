@@ -17,38 +17,38 @@ from runnerstone_dask import DaskTaskRunner
 pytestmark = pytest.mark.timeout(120)  # a worker that died is started again
 
 
-@task
+@task(crash_retries=0)
 def die(file: Path) -> None:
     with file.open("a") as lines:
         lines.write("begun\n")
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@task
+@task(crash_retries=0)
 def give(value: object) -> object:
     return value
 
 
-@task
+@task(crash_retries=0)
 def make(size: int, file: Path) -> bytes:
     with file.open("a") as lines:
         lines.write("made\n")
     return bytes(size)
 
 
-@task
+@task(crash_retries=0)
 def tell_process() -> int:
     return os.getpid()
 
 
-@task
+@task(crash_retries=0)
 def measure(value: bytes, file: Path) -> int:
     with file.open("a") as lines:
         lines.write("measured\n")
     return len(value)
 
 
-@task
+@task(crash_retries=0)
 def hold(value: bytes, address: tuple[str, int]) -> int:
     """Wait until the test closes the connection."""
     with socket.create_connection(address) as seat:

@@ -697,10 +697,11 @@ def test_single_failure_has_one_note_that_names_the_run(runner):
     with pytest.raises(BrokenError, match="alone") as caught:
         run.result()
     (note,) = notes_of(caught.value)
-    assert note == f"Run 'fail-{fail.key}-0' of flow run {run.name!r} failed"
+    assert note.startswith(f"Task run 'fail-{fail.key}-0' of flow run {run.name!r} failed on ")
+    assert note.endswith(f"on {type(runner).__name__}")
 
 
-@pytest.mark.parametrize(("others", "counted"), [(1, "1 other"), (7, "7 others")])
+@pytest.mark.parametrize(("others", "counted"), [(1, "1 other run"), (7, "7 other runs")])
 def test_note_counts_the_other_failures(runner, others, counted):
     def body():
         for number in range(others + 1):
@@ -710,9 +711,9 @@ def test_note_counts_the_other_failures(runner, others, counted):
 
     with pytest.raises(BrokenError, match="number 0") as caught:
         run.result()
-    (note,) = notes_of(caught.value)
-    assert note.startswith(f"Run 'fail-{fail.key}-0' of flow run {run.name!r} failed")
-    assert note.endswith(f", and {counted} in the same flow run")
+    first, second = notes_of(caught.value)
+    assert first.startswith(f"Task run 'fail-{fail.key}-0' of flow run {run.name!r} failed on ")
+    assert second == f"{counted} failed in flow run {run.name!r}"
 
 
 def test_note_counts_no_skipped_and_no_cancelled_runs(runner):
@@ -840,7 +841,7 @@ def test_caught_failure_of_a_subflow_still_counts_where_nothing_is_returned(runn
     assert run.state.message == "1/2 states failed."
     with pytest.raises(BrokenError, match="caught") as again:
         run.result()
-    assert f"Run {run.subflow_runs[0].name!r} of flow run {run.name!r} failed" in notes_of(
+    assert f"Subflow run {run.subflow_runs[0].name!r} of flow run {run.name!r} failed" in notes_of(
         again.value
     )
 

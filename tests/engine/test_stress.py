@@ -118,7 +118,8 @@ class Plan:
 
     def attempt(self, node, values):
         with self._lock:
-            self.active.add(node.number)
+            if node.cancel_after is None:  # what is cancelled loses its place, and may go on
+                self.active.add(node.number)
             self.most_active = max(self.most_active, len(self.active))
         try:
             self._begin(node, values)

@@ -24,6 +24,7 @@ from runnerstone.errors import (
     TaskCrashedError,
     UpstreamNotCompletedError,
 )
+from runnerstone.options import FlowOptions
 from runnerstone.outcomes import Crash, Outcome
 from runnerstone.runs import FlowRun
 from runnerstone.task_runners import (
@@ -725,17 +726,17 @@ def test_task_that_returns_a_failed_state_is_tried_again(runner):
     assert run_of(unsure, runner).result() == "done"
 
 
-def test_crash_is_no_failure_to_be_retried():
+def test_crash_takes_nothing_from_the_retries_of_failures():
     class LosingTaskRunner(TaskRunner):
         def submit(self, call, report):
-            submitted.append(call.id)
+            submitted.append(call)
             report.crashed(None, "lost")
 
     submitted = []
     patient = give.with_options(retries=3)
     run = run_of(lambda: patient(1), LosingTaskRunner())
 
-    assert len(submitted) == 1
+    assert [call.attempt for call in submitted] == [1, 2]
     assert run.task_runs[0].state.is_crashed()
 
 
@@ -1229,7 +1230,8 @@ def test_old_attempt_reports_nothing_to_the_new_one():
 
 def test_what_a_stopped_runner_left_is_crashed():
     run = FlowRun("a-run", "a-flow", time.time())
-    engine = Engine(run, HoardingTaskRunner().copy_for_run(), InterruptGuard(), 10)
+    runner = HoardingTaskRunner().copy_for_run()
+    engine = Engine(run, runner, InterruptGuard(), FlowOptions(), None)
     pending = engine.submit(give, (1,), {})
     behind = [engine.submit(give, (pending,), {}) for _ in range(10)]
     call, report = taken.get(timeout=PATIENCE)

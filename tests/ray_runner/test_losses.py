@@ -14,19 +14,19 @@ from runnerstone_ray import RayTaskRunner
 pytestmark = pytest.mark.timeout(180)
 
 
-@task
+@task(crash_retries=0)
 def die(file: Path) -> None:
     with file.open("a") as lines:
         lines.write("begun\n")
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@task
+@task(crash_retries=0)
 def give(value: object) -> object:
     return value
 
 
-@task
+@task(crash_retries=0)
 def hold(address: tuple[str, int]) -> int:
     """Wait until the test closes the connection."""
     with socket.create_connection(address) as seat:
@@ -35,12 +35,12 @@ def hold(address: tuple[str, int]) -> int:
     return os.getpid()
 
 
-@task
+@task(crash_retries=0)
 def make(size: int) -> bytes:
     return bytes(size)
 
 
-@task
+@task(crash_retries=0)
 def measure(value: bytes) -> int:
     return len(value)
 

@@ -12,12 +12,12 @@ def runnerstone_task_runners() -> list[TaskRunnerSpec]:
             name="concurrent",
             path="runnerstone._concurrent:ConcurrentTaskRunner",
             summary="On threads of this process, coroutines on one event loop. The default.",
-            capabilities=Capabilities(shares_memory=True, cancels_queued=True),
+            capabilities=Capabilities(shares_memory=True, cancels_queued=True, interrupts=True),
         ),
         TaskRunnerSpec(
             name="sequential",
             path="runnerstone._sequential:SequentialTaskRunner",
             summary="One after another, in the flow's own thread.",
-            capabilities=Capabilities(parallel=False, shares_memory=True),
+            capabilities=Capabilities(parallel=False, shares_memory=True, interrupts=True),
         ),
     ]

@@ -64,7 +64,7 @@ class LoopThread:
         del self._tasks[call_id]
         if task.cancelled():  # before it began: otherwise the call catches that
             message = "the call was cancelled on its event loop before it began"
-            ended(Outcome(problem=Crash(message)))
+            ended(Outcome(problem=Crash(message, is_permanent=True)))  # as somebody wanted it
 
     def cancel(self, call: TaskCall) -> None:
         """Cancel a call's coroutine, if it runs here."""

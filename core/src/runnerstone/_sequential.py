@@ -1,11 +1,15 @@
 """The task runner that runs one call at a time."""
 
+import pickle
 import threading
 from contextlib import suppress
+from contextvars import Context
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from runnerstone.calls import TaskCall
+import attrs
+
+from runnerstone.calls import TaskCall, run_parcel
 from runnerstone.contracts import Capabilities, Report, TaskRunner
 from runnerstone.futures import LOOK_UP_SECONDS
 from runnerstone.outcomes import Outcome
@@ -13,14 +17,27 @@ from runnerstone.outcomes import Outcome
 if TYPE_CHECKING:
     from runnerstone._loops import LoopThread
 
+STRICT: Final = Capabilities(parallel=False, interrupts=True)
+
 
 class SequentialTaskRunner(TaskRunner):
     """Runs each call in the thread that submits it, one after another; several threads take turns.
 
     Coroutines run on an event loop in a thread beside, which the submitting thread waits for.
+
+    Attributes:
+        strict: Whether calls get and give what they would in another process: copies, made by
+            pickling, with arrays that are read-only, and no context variables. What would fail
+            there fails here, too, and is as easy to debug as usual.
     """
 
-    capabilities = Capabilities(parallel=False, shares_memory=True)
+    strict: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+
+    capabilities = Capabilities(parallel=False, shares_memory=True, interrupts=True)
+
+    def __attrs_post_init__(self) -> None:
+        if self.strict:
+            self.capabilities = STRICT
 
     def start(self) -> None:
         self._loop: LoopThread | None = None
@@ -29,7 +46,10 @@ class SequentialTaskRunner(TaskRunner):
     def submit(self, call: TaskCall, report: Report) -> None:
         with self._turn:
             report.started()
-            outcome = self._run_coroutine(call) if call.is_async else call(*call.upstream)
+            if self.strict:
+                outcome = _executed_apart(call)
+            else:
+                outcome = self._run_coroutine(call) if call.is_async else call(*call.upstream)
         report.done(outcome)
 
     def _run_coroutine(self, call: TaskCall) -> Outcome:
@@ -47,7 +67,22 @@ class SequentialTaskRunner(TaskRunner):
             self._loop.cancel(call)
             raise
 
+    def cancel(self, call: TaskCall) -> None:
+        if call.is_async and self._loop is not None:
+            self._loop.cancel(call)
+        else:
+            call.interrupt()
+
     def stop(self) -> None:
         if hasattr(self, "_loop") and self._loop is not None:  # absent where starting got nowhere
             self._loop.stop()
             self._loop = None
+
+
+def _executed_apart(call: TaskCall) -> Outcome:
+    """The outcome of a call that is sent to a worker and back, but for the worker."""
+    parcel = call.parcel()
+    sent = pickle.loads(pickle.dumps((call.program, parcel.contents), protocol=5))
+    outcome = Context().run(run_parcel, *sent)
+    returned: Outcome = pickle.loads(pickle.dumps(outcome, protocol=5))
+    return returned

@@ -3,20 +3,28 @@
 import sys
 import time
 from collections.abc import Coroutine, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from contextvars import Context, copy_context
-from typing import Any
+from logging import WARNING, Logger, getLogger
+from threading import Timer
+from typing import Any, Final
 
 import attrs
 
 from runnerstone._arguments import Template
 from runnerstone._context import current_run, where
+from runnerstone._interruptions import Interruptible, Interruption
 from runnerstone._pickles import Pickled, dump, pack, safe_repr
+from runnerstone._prints import logging_prints
+from runnerstone._records import RecordKeeper
+from runnerstone.contexts import RunLogger, TaskRunContext
 from runnerstone.outcomes import Crash, Failure, Outcome
 from runnerstone.programs import Program
-from runnerstone.states import State, StateType
+from runnerstone.states import State, StateType, exceeded
 
-__all__ = ["FlowRunInfo", "Parcel", "TaskCall", "run_parcel"]
+__all__ = ["FlowRunInfo", "Labels", "Parcel", "TaskCall", "run_parcel"]
+
+TASK_LOG: Final = "runnerstone.task_runs"
 
 
 @attrs.frozen
@@ -24,17 +32,32 @@ class FlowRunInfo:
     """The flow run that a call belongs to, as its workers know it.
 
     Attributes:
-        id: Unique among all flow runs, 16 hexadecimal digits.
+        id: Unique among all attempts at all flow runs, 16 hexadecimal digits and maybe more.
         name: The flow run's name.
         flow_name: The flow's name.
+        log_level: What the flow run's tasks log below this level is of no interest to the driver.
     """
 
     id: str
     name: str
     flow_name: str
+    log_level: int = WARNING
 
 
-class TaskCall:
+@attrs.frozen
+class Labels:
+    """What a task run is called and labelled, where that is not as its task says.
+
+    Attributes:
+        name: The run's name; None leaves the usual one.
+        tags: All its labels; None leaves the task's.
+    """
+
+    name: str | None = None
+    tags: frozenset[str] | None = None
+
+
+class TaskCall(Interruptible):
     """One attempt at a task run, to be executed once, somewhere: ``call(*call.upstream)``.
 
     It is picklable, but for its upstream: a runner whose calls travel sends the two side by side.
@@ -49,14 +72,18 @@ class TaskCall:
         attempt: Which attempt at that run this is, from 1.
         upstream: The values that the call takes from other task runs: the values themselves on
             runners that share memory, else each a `Pickled` or a `Reference` of the same runner.
+        labels: The run's name and tags, if they are not as the task says.
     """
 
     __slots__ = (
         "_arguments",
         "_context",
+        "_is_late",
+        "_keeper",
         "_travels",
         "attempt",
         "flow_run",
+        "labels",
         "number",
         "program",
         "upstream",
@@ -72,7 +99,10 @@ class TaskCall:
         upstream: tuple[Any, ...],
         context: Context | None,
         travels: bool,  # noqa: FBT001
+        labels: Labels | None = None,
     ) -> None:
+        self._thread = None  # as the base class does
+        self._is_interrupted = False
         self.program = program
         self.flow_run = flow_run
         self.number = number
@@ -81,16 +111,44 @@ class TaskCall:
         self._arguments = arguments
         self._context = context
         self._travels = travels
+        self.labels = labels
+        self._is_late = False  # whether it was interrupted for having used up its time
+        self._keeper: RecordKeeper | None = None
 
     @property
     def id(self) -> str:
         """Unique among all calls, those of other flow runs and other drivers included."""
-        return f"{self.name}-{self.flow_run.id}-{self.attempt}"
+        program = self.program
+        number = f"{program.task_name}-{program.key}-{self.number}"
+        return f"{number}-{self.flow_run.id}-{self.attempt}"
 
     @property
     def name(self) -> str:
         """The task run's name."""
-        return f"{self.program.task_name}-{self.program.key}-{self.number}"
+        labels, program = self.labels, self.program
+        if labels is not None and labels.name is not None:
+            return labels.name
+        return f"{program.task_name}-{program.key}-{self.number}"
+
+    @property
+    def tags(self) -> frozenset[str]:
+        """The task run's labels."""
+        labels = self.labels
+        return self.program.tags if labels is None or labels.tags is None else labels.tags
+
+    @property
+    def timeout_seconds(self) -> float | None:
+        """How long the call may execute; None sets no limit.
+
+        The engine counts from `Report.started`, and cancels the call. A call that travels ends
+        itself by then, if its code can be interrupted.
+        """
+        return self.program.timeout_seconds
+
+    @property
+    def logs_prints(self) -> bool:
+        """Whether what the function prints is logged."""
+        return self.program.logs_prints
 
     @property
     def is_async(self) -> bool:
@@ -123,7 +181,10 @@ class TaskCall:
         info, arguments = self.flow_run, self._arguments
         if arguments.is_plain:
             arguments = arguments.head
-        state = (info.id, info.name, info.flow_name, self.number, self.attempt, arguments, upstream)
+        flow_run = info.id, info.name, info.flow_name, info.log_level
+        labels = self.labels
+        extra = None if labels is None else (labels.name, labels.tags)
+        state = (*flow_run, self.number, self.attempt, extra, arguments, upstream)
         return Parcel(pack(state), kept, slots)
 
     async def run_async(self, *upstream: Any) -> Outcome:
@@ -133,7 +194,7 @@ class TaskCall:
         function = args = kwargs = value = error = None
         try:
             function, args, kwargs = self._prepare(upstream)
-            value = await function(*args, **kwargs)
+            value = await self._awaited(function, args, kwargs)
         except BaseException as raised:  # noqa: BLE001  # whatever it is, it is this call's end
             error = raised
         try:
@@ -145,17 +206,87 @@ class TaskCall:
         current_run.set(self)
         started = time.time()
         function = args = kwargs = value = error = None
+        program = self.program
         try:
             function, args, kwargs = self._prepare(upstream)
-            value = function(*args, **kwargs)
-            if self.program.is_async:
-                value = run_coroutine(value)
+            self.enter()
+            try:
+                if program.is_async:
+                    value = run_coroutine(self._awaited(function, args, kwargs))
+                elif program.logs_prints or program.timeout_seconds is not None:
+                    value = self._called(function, args, kwargs)
+                else:
+                    value = function(*args, **kwargs)
+            finally:
+                self.leave()
         except BaseException as raised:  # noqa: BLE001  # whatever it is, it is this call's end
             error = raised
         try:
             return self._outcome(value, error, started)
         finally:
-            del self, upstream, function, args, kwargs, value, error  # as above
+            del self, upstream, program, function, args, kwargs, value, error  # as above
+
+    def _called(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """What the function returns, as the task's options want it to be executed."""
+        with logging_prints() if self.logs_prints else nullcontext():
+            if self.timeout_seconds is None or not self._travels:
+                return function(*args, **kwargs)
+            clock = Timer(self.timeout_seconds, self._run_late)
+            clock.daemon = True
+            clock.start()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                clock.cancel()
+
+    def _run_late(self) -> None:
+        self._is_late = True
+        self.interrupt()
+
+    async def _awaited(
+        self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        """The same, of a coroutine function."""
+        with logging_prints() if self.logs_prints else nullcontext():
+            if self.timeout_seconds is None or not self._travels:
+                return await function(*args, **kwargs)
+            import asyncio  # heavy, and whoever runs a coroutine has it loaded
+
+            clock = asyncio.timeout(self.timeout_seconds)
+            try:
+                async with clock:
+                    return await function(*args, **kwargs)
+            finally:
+                self._is_late = clock.expired()
+
+    def run_context(self) -> TaskRunContext:
+        """What the function can ask for."""
+        flow_run = self.flow_run
+        return TaskRunContext(
+            task_run_name=self.name,
+            task_name=self.program.task_name,
+            number=self.number,
+            attempt=self.attempt,
+            tags=self.tags,
+            flow_run_id=flow_run.id,
+            flow_run_name=flow_run.name,
+            flow_name=flow_run.flow_name,
+        )
+
+    def run_logger(self) -> RunLogger:
+        """The logger of this run."""
+        logger: Logger = getLogger(TASK_LOG)
+        if self._travels:
+            if self._keeper is None:
+                self._keeper = RecordKeeper(TASK_LOG, self.flow_run.log_level)
+            logger = self._keeper.logger
+        extra = {
+            "flow_run_name": self.flow_run.name,
+            "flow_name": self.flow_run.flow_name,
+            "task_run_name": self.name,
+            "task_name": self.program.task_name,
+        }
+        return RunLogger(logger, extra, f"Task run {self.name!r}")
 
     def _prepare(self, upstream: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...], Mapping[str, Any]]:
         arguments = self._arguments
@@ -181,10 +312,7 @@ class TaskCall:
         problem: Failure | Crash | None = None
         if error is not None:
             value = None  # else it may be the coroutine that raised
-            if type(error) is _NotLoadedError:
-                problem = Crash(f"the call could not be unpickled in {where()}: {error}")
-            else:
-                problem = Failure.of(error, travels=self._travels)
+            state, problem = self._judged(error)
         elif type(value) is State:
             state, value = attrs.evolve(value, result=None), value.result
             if state.type is not StateType.COMPLETED:
@@ -200,9 +328,27 @@ class TaskCall:
                 value, state = None, None
                 problem = Crash(
                     f"the value that task run {self.name!r} returned cannot be pickled: "
-                    f"{safe_repr(refusal)}"
+                    f"{safe_repr(refusal)}",
+                    is_permanent=True,
                 )
-        return Outcome(value, problem, state=state, started=started, ended=ended, where=where())
+        return Outcome(
+            value,
+            problem,
+            state=state,
+            started=started,
+            ended=ended,
+            where=where(),
+            records=() if self._keeper is None else self._keeper.records,
+        )
+
+    def _judged(self, error: BaseException) -> tuple[State | None, Failure | Crash | None]:
+        """What an exception that ended the call says of it: its state, or the problem."""
+        if self._is_late and isinstance(error, (Interruption, TimeoutError)):
+            return exceeded("Task run", self.timeout_seconds or 0), None
+        if type(error) is _NotLoadedError:
+            message = f"the call could not be unpickled in {where()}: {error}"
+            return None, Crash(message, is_permanent=True)
+        return None, Failure.of(error, travels=self._travels)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return TaskCall, (
@@ -214,6 +360,7 @@ class TaskCall:
             (),
             None,
             self._travels,
+            self.labels,
         )
 
     def __repr__(self) -> str:
@@ -244,17 +391,19 @@ def run_parcel(program: Program, contents: Pickled, *kept: Pickled) -> Outcome:
         kept: The values that the parcel's references stand for, in the same order.
     """
     try:
-        *info, number, attempt, arguments, upstream = contents.load()
+        *info, number, attempt, extra, arguments, upstream = contents.load()
     except Exception as error:  # noqa: BLE001  # the driver's runnerstone is another than the worker's
         message = f"the call could not be unpickled in {where()}: {safe_repr(error)}"
-        return Outcome(problem=Crash(message), where=where())
+        return Outcome(problem=Crash(message, is_permanent=True), where=where())
     if kept:
         rest = iter(kept)
         upstream = tuple(next(rest) if value is None else value for value in upstream)
     flow_run = FlowRunInfo(*info)
     if type(arguments) is bytes:
         arguments = Pickled(arguments)
-    return TaskCall(program, flow_run, number, attempt, arguments, (), None, True)(*upstream)
+    labels = None if extra is None else Labels(*extra)
+    call = TaskCall(program, flow_run, number, attempt, arguments, (), None, True, labels)
+    return call(*upstream)
 
 
 class _NotLoadedError(Exception):

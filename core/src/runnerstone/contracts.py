@@ -110,7 +110,10 @@ class Report(ABC):
 
     @abstractmethod
     def started(self, where: str | None = None) -> None:
-        """Tell that the call has begun; optional.
+        """Tell that the call has begun, just before it does; optional.
+
+        A task's ``timeout_seconds`` count from here. Without it, a call that travels still ends
+        itself in time, if its code can be interrupted.
 
         Args:
             where: The worker that runs it; None if it is not known yet.
@@ -129,7 +132,9 @@ class Report(ABC):
         """Tell how the call ended, and return at once: the engine has a thread to do `done` on."""
 
     def crashed(self, cause: BaseException | None, message: str) -> None:
-        """Tell that the call is lost; `done` with a `Crash`.
+        """Tell that the call is lost, with its worker; `done` with a `Crash`.
+
+        The engine has it executed again, if the task's ``crash_retries`` allow.
 
         Args:
             cause: The exception that told of it.
@@ -239,7 +244,9 @@ class TaskRunner(ABC):
     def cancel(self, call: TaskCall) -> None:
         """Prevent or interrupt a call, as far as the capabilities promise; without waiting for it.
 
-        The engine has already ended the task run, whatever becomes of the call.
+        The engine has already ended the task run, whatever becomes of the call. It still wants to
+        be told by `Report.done` when a call ends that had begun: until then it takes it that the
+        code still runs, and logs that. A runner on threads interrupts with ``call.interrupt()``.
         """
 
     def slots(self) -> int | None:
@@ -313,7 +320,8 @@ def check_task_runner_class(cls: type[TaskRunner]) -> None:
 def refuse(runner: TaskRunner, error: Exception, report: Report) -> None:
     """Report a call that a runner's ``submit`` raised for."""
     said = str(error) if isinstance(error, RunnerstoneError) else repr(error)
-    report.crashed(error, f"{type(runner).__qualname__} did not accept the call: {said}")
+    message = f"{type(runner).__qualname__} did not accept the call: {said}"
+    report.done(Outcome(problem=Crash(message, error, is_permanent=True)))
 
 
 def relay(future: "Future[Outcome]", report: Report) -> None:

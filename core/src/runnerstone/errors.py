@@ -14,10 +14,13 @@ faults of use, of a plugin or of the infrastructure::
     │   └── TaskRunnerStartError            (RuntimeError) what it runs on does not answer or fit
     ├── FlowParameterError                  (ValueError)   a flow's parameter that does not fit
     ├── NotInFlowError                      (RuntimeError) a submission where no flow runs
+    ├── NotInRunError                   (RuntimeError) a question about the run where there is none
     ├── FlowRunEndedError                   (RuntimeError) a submission to a flow run that is over
     ├── TaskFailedError                     (RuntimeError) failed, and the exception is not here
+    ├── TaskTimeoutError                (TimeoutError) the task run took too long
     ├── TaskCrashedError                    (RuntimeError) the infrastructure lost the run
     ├── FlowFailedError                     (RuntimeError) failed, and no exception says why
+    ├── FlowTimeoutError                (TimeoutError) the flow run took too long
     ├── UpstreamNotCompletedError           (RuntimeError) skipped: its upstream did not complete
     ├── TaskCancelledError                  (RuntimeError) the task run was cancelled
     ├── FlowCancelledError                  (RuntimeError) the flow run was cancelled
@@ -32,8 +35,10 @@ __all__ = [
     "FlowFailedError",
     "FlowParameterError",
     "FlowRunEndedError",
+    "FlowTimeoutError",
     "InvalidTaskRunnerError",
     "NotInFlowError",
+    "NotInRunError",
     "ResultGoneError",
     "RunnerstoneError",
     "TaskCancelledError",
@@ -44,6 +49,7 @@ __all__ = [
     "TaskRunnerNotInstalledError",
     "TaskRunnerSettingError",
     "TaskRunnerStartError",
+    "TaskTimeoutError",
     "UnknownTaskRunnerError",
     "UnpicklableError",
     "UpstreamNotCompletedError",
@@ -95,6 +101,10 @@ class NotInFlowError(RunnerstoneError, RuntimeError):
     """A task was submitted where no flow's body is running."""
 
 
+class NotInRunError(RunnerstoneError, RuntimeError):
+    """The context of the run was asked for where neither a flow's nor a task's function runs."""
+
+
 class FlowRunEndedError(RunnerstoneError, RuntimeError):
     """A task was submitted to a flow run that takes no more task runs."""
 
@@ -103,12 +113,20 @@ class TaskFailedError(RunnerstoneError, RuntimeError):
     """A task run failed and its exception is not available in this process: the text tells it."""
 
 
+class TaskTimeoutError(RunnerstoneError, TimeoutError):
+    """A task run took longer than its ``timeout_seconds``."""
+
+
 class TaskCrashedError(RunnerstoneError, RuntimeError):
     """The infrastructure, not the user's code, ended a task run."""
 
 
 class FlowFailedError(RunnerstoneError, RuntimeError):
     """A flow run ended as failed without an exception, for example by a returned state."""
+
+
+class FlowTimeoutError(RunnerstoneError, TimeoutError):
+    """A flow run took longer than its ``timeout_seconds``."""
 
 
 class UpstreamNotCompletedError(RunnerstoneError, RuntimeError):

@@ -1,53 +1,33 @@
 """`flow`: what users decorate."""
 
 import functools
+import inspect
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack, cast, overload
+from types import MethodType
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
 import attrs
 
-from runnerstone.contracts import TaskRunner
+from runnerstone._run_names import check_template, run_name
+from runnerstone._signatures import (
+    bound_arguments,
+    is_coroutine_function,
+    name_of,
+    signature_of,
+)
+from runnerstone._tracebacks import hide_frames
+from runnerstone.annotations import named
+from runnerstone.options import FlowKeywords, FlowOptions, TaskRunnerChoice
 from runnerstone.runs import FlowRun
-from runnerstone.tasks import is_coroutine_function, signature_of
 
-__all__ = ["Flow", "FlowKeywords", "FlowOptions", "flow"]
+__all__ = ["Flow", "flow"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
+S = TypeVar("S")
 T = TypeVar("T")
-
-TaskRunnerChoice = TaskRunner | type[TaskRunner] | str | None
-
-
-class FlowKeywords(TypedDict, total=False):
-    """The keyword arguments of `flow`; see `FlowOptions`."""
-
-    name: str
-    task_runner: TaskRunnerChoice
-    keep_task_runs: int
-
-
-@attrs.frozen(kw_only=True)
-class FlowOptions:
-    """What a flow was declared with.
-
-    Attributes:
-        name: The flow's name; None takes the function's, with ``-`` for ``_``.
-        task_runner: Where its tasks run: a name, a type, an instance, ``"package.module:Class"`` or
-            ``"name@distribution"``, looked up at each run. None is the concurrent one.
-        keep_task_runs: How many task runs the record of a flow run keeps one by one; further ones
-            are only counted.
-    """
-
-    name: str | None = attrs.field(
-        default=None, validator=attrs.validators.optional(attrs.validators.instance_of(str))
-    )
-    task_runner: TaskRunnerChoice = None
-    keep_task_runs: int = attrs.field(
-        default=10_000, validator=[attrs.validators.instance_of(int), attrs.validators.ge(0)]
-    )
 
 
 class Flow(Generic[P, R_co]):
@@ -56,6 +36,7 @@ class Flow(Generic[P, R_co]):
     Attributes:
         fn: The plain function.
         name: What its runs are reported as.
+        description: For people: what it was declared with, else the docstring; None without one.
         options: What it was declared with.
         is_async: Whether the function is a coroutine function.
     """
@@ -71,16 +52,35 @@ class Flow(Generic[P, R_co]):
 
         Raises:
             TypeError: If `fn` cannot be called.
+            ValueError: If the template for its runs' names has a field that is no parameter.
         """
+        self._declared: Any = fn
+        if isinstance(self._declared, (classmethod, staticmethod)):
+            fn = cast("Any", self._declared.__func__)
         if not callable(fn):
             raise TypeError(f"a flow is made of a function or another callable, not of {fn!r}")
         functools.update_wrapper(self, fn, updated=())
         self.fn = fn
         self.options = options
-        name: str = getattr(fn, "__name__", type(fn).__name__)
-        self.name = options.name or name.replace("_", "-")
+        self.name = options.name or name_of(fn).replace("_", "-")
+        self.description = options.description or inspect.getdoc(fn)
         self.is_async = is_coroutine_function(fn)
         self._signature = signature_of(fn)
+        check_template(options.flow_run_name, self._signature, f"flow {self.name!r}")
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self: "Flow[Concatenate[S, P], R]", instance: S, owner: type) -> "Flow[P, R]": ...
+    def __get__(self, instance: Any, owner: type) -> Any:
+        """The flow as a method of an instance or, if it is made of a class method, of a class."""
+        if isinstance(self._declared, staticmethod):
+            return self
+        if isinstance(self._declared, classmethod):
+            instance = owner
+        if instance is None or not hasattr(type(self.fn), "__get__"):
+            return self
+        return Flow(MethodType(self.fn, instance), self.options)
 
     @property
     def task_runner(self) -> TaskRunnerChoice:
@@ -101,7 +101,11 @@ class Flow(Generic[P, R_co]):
         take_steps = self._prepare(args, kwargs)
         if self.is_async:
             return cast("R_co", _result_of(take_steps))
-        result: R_co = take_steps().result()
+        try:
+            result: R_co = take_steps().result()
+        except BaseException as error:
+            hide_frames(error)
+            raise
         return result
 
     @overload
@@ -138,28 +142,38 @@ class Flow(Generic[P, R_co]):
             self._signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"flow {self.name!r}: {error}") from None
+        naming = self.options.flow_run_name
+        name = None
+        if naming is not None:
+            arguments = bound_arguments(self._signature, args, kwargs)
+            name = run_name(naming, named(arguments), f"flow {self.name!r}")
         steps = flow_run_steps(
             FlowCall(
                 flow_name=self.name,
+                run_name=name,
                 fn=self.fn,
                 args=args,
                 kwargs=kwargs,
                 runner=resolve_task_runner(self.options.task_runner).copy_for_run(),
-                keep_task_runs=self.options.keep_task_runs,
+                options=self.options,
             )
         )
         return partial(run_steps_async if self.is_async else run_steps, steps)
 
     def with_options(self, **options: Unpack[FlowKeywords]) -> "Flow[P, R_co]":
         """A flow of the same function with some options changed."""
-        return Flow(self.fn, attrs.evolve(self.options, **options))
+        return Flow(self._declared, attrs.evolve(self.options, **cast("dict[str, Any]", options)))
 
     def __repr__(self) -> str:
         return f"<Flow {self.name!r}>"
 
 
 async def _result_of(take_steps: Callable[[], Coroutine[Any, Any, FlowRun[Any]]]) -> Any:
-    return (await take_steps()).result()
+    try:
+        return (await take_steps()).result()
+    except BaseException as error:
+        hide_frames(error)
+        raise
 
 
 async def _record_of(take_steps: Callable[[], Coroutine[Any, Any, FlowRun[Any]]]) -> FlowRun[Any]:
@@ -188,7 +202,7 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Unpack[FlowKeywords
     Raises:
         TypeError: If `fn` cannot be called, or an option does not fit.
     """
-    declared = FlowOptions(**options)
+    declared = FlowOptions(**cast("dict[str, Any]", options))  # whose converters take more types
     if fn is None:
         return lambda function: Flow(function, declared)
     return Flow(fn, declared)

@@ -11,6 +11,7 @@ from logging import getLogger
 from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Protocol, TypeVar
 
 from runnerstone._pickles import Pickled
+from runnerstone._tracebacks import hide_frames
 from runnerstone.contracts import Reference
 from runnerstone.runs import Problem, TaskRun
 from runnerstone.states import State
@@ -141,6 +142,7 @@ class TaskFuture(Generic[R_co]):
             BaseException: The task's own exception, if it failed.
             TimeoutError: If it is not final in time.
             TaskFailedError: If its exception cannot be raised here.
+            TaskTimeoutError: If it took longer than it was given; a `TimeoutError`, too.
             TaskCrashedError: If the infrastructure ended it.
             UpstreamNotCompletedError: If it was skipped; its cause is what went wrong first.
             TaskCancelledError: If it was cancelled.
@@ -151,7 +153,10 @@ class TaskFuture(Generic[R_co]):
             self._wait_or_raise(timeout)
         if self._problem is not None:
             try:
-                raise self._problem.error()
+                raise self._problem.error()  # noqa: TRY301  # so that its traceback begins here
+            except BaseException as error:
+                hide_frames(error)
+                raise
             finally:
                 self = None  # type: ignore[assignment]  # noqa: PLW0642  # else the traceback holds it in a cycle
         if self._value is _UNLOADED:
@@ -251,7 +256,11 @@ class TaskFuture(Generic[R_co]):
                 yield from woken
         if self._problem is None and type(self._content) is Reference:
             return (yield from asyncio.to_thread(self.result).__await__())
-        return self.result()
+        try:
+            return self.result()
+        except BaseException as error:
+            hide_frames(error)
+            raise
 
     def _refuse(self, use: str) -> NoReturn:
         raise TypeError(

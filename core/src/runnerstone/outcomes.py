@@ -1,12 +1,13 @@
 """What a call ends in: a value, or the user's failure, or the infrastructure's crash."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 import attrs
 
 from runnerstone._pickles import Pickled, dump_in_band, safe_repr
+from runnerstone._tracebacks import hide_frames, with_origins
 from runnerstone.errors import TaskCrashedError, TaskFailedError
 from runnerstone.states import State
 
@@ -28,16 +29,18 @@ class Failure:
     """The user's function raised.
 
     Attributes:
-        type_name: Qualified name of the exception's type.
+        type_names: Qualified names of the exception's type and of its bases, in their order.
         text: The exception's `repr`.
         traceback: Formatted as Python prints it; empty if the exception never left its process.
+        note: What the exception is given as a note: which run it ended. None until that is known.
     """
 
-    type_name: str
+    type_names: tuple[str, ...]
     text: str
     traceback: str
     _raised: BaseException | bytes | None = None
     _raised_at: Any = None
+    note: str | None = attrs.field(default=None, kw_only=True)
 
     @classmethod
     def of(cls, error: BaseException, *, travels: bool) -> "Failure":
@@ -48,22 +51,32 @@ class Failure:
             travels: Whether the failure goes to another process, as text and pickle. If not, the
                 exception itself is kept, and its frames let go of their local variables.
         """
-        kind = type(error)
         import traceback  # slow to load, and needed only by failures
 
-        type_name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+        type_names = tuple(map(_qualified_name, type(error).__mro__))
         text = safe_repr(error)
         if travels:
+            hide_frames(error)
             formatted = "".join(traceback.format_exception(error))
-            return cls(type_name, text, formatted, _pickle_exception(error))
-        for one in _with_origins(error):
+            return cls(type_names, text, formatted, _pickle_exception(error))
+        for one in with_origins(error):
             traceback.clear_frames(one.__traceback__)
-        return cls(type_name, text, "", error, error.__traceback__)
+        hide_frames(error)
+        return cls(type_names, text, "", error, error.__traceback__)
+
+    @property
+    def type_name(self) -> str:
+        """Qualified name of the exception's type."""
+        return self.type_names[0]
 
     @property
     def interrupted(self) -> bool:
         """Whether it was a `KeyboardInterrupt`."""
         return self.type_name == "KeyboardInterrupt"
+
+    def is_a(self, kinds: tuple[type[BaseException], ...]) -> bool:
+        """Whether the exception is of one of these types, as far as their names tell."""
+        return not {_qualified_name(kind) for kind in kinds}.isdisjoint(self.type_names)
 
     def error(self) -> BaseException:
         """The exception to raise in the driver, with its traceback.
@@ -80,10 +93,10 @@ class Failure:
         if raised is not None and self.traceback:
             raised.__cause__ = _WorkerTraceback(self.traceback)
         if isinstance(raised, Exception):
-            return raised
+            return with_note(raised, self.note)
         failed = TaskFailedError(f"the task raised {self.text}")
         failed.__cause__ = raised or _WorkerTraceback(self.traceback)
-        return failed
+        return with_note(failed, self.note)
 
 
 @attrs.frozen
@@ -94,17 +107,22 @@ class Crash:
         message: What happened, where, and what to do about it.
         cause: The exception that told of it, if there was one.
         lost: Numbers, in ``call.upstream``, of the values that turned out to be gone.
+        is_permanent: Whether another attempt is of no use, as where something cannot be pickled. If
+            not, a worker was lost, and the task's ``crash_retries`` apply.
+        note: As a `Failure` has it.
     """
 
     message: str
     cause: BaseException | None = None
     lost: tuple[int, ...] = attrs.field(default=(), kw_only=True)
+    is_permanent: bool = attrs.field(default=False, kw_only=True)
+    note: str | None = attrs.field(default=None, kw_only=True)
 
     def error(self) -> BaseException:
         """The exception to raise in the driver."""
         crashed = TaskCrashedError(self.message)
         crashed.__cause__ = self.cause
-        return crashed
+        return with_note(crashed, self.note)
 
 
 @attrs.frozen
@@ -121,6 +139,8 @@ class Outcome:
             if it did not.
         ended: When it ended, likewise.
         where: The worker that ran it.
+        records: What the call logged in another process: the attributes of each record, in order,
+            as `logging.makeLogRecord` takes them.
     """
 
     value: Any = None
@@ -129,12 +149,13 @@ class Outcome:
     started: float | None = attrs.field(default=None, kw_only=True)
     ended: float | None = attrs.field(default=None, kw_only=True)
     where: str | None = attrs.field(default=None, kw_only=True)
+    records: Sequence[dict[str, Any]] = attrs.field(default=(), kw_only=True)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Of plain parts where it can be: who receives it takes long to find the way to each class.
         value = self.value
         head = bytes(value.head) if type(value) is Pickled and value.is_plain else None
-        rest = (self.problem, self.state, self.started, self.ended, self.where)
+        rest = (self.problem, self.state, self.started, self.ended, self.where, self.records)
         return _arrived, (head, value if head is None else None, *rest)
 
     def parted(self, limit: int) -> tuple["Outcome", Pickled | None]:
@@ -153,7 +174,7 @@ def _arrived(
     head: bytes | None, value: Any, problem: Failure | Crash | None, state: State | None, *rest: Any
 ) -> Outcome:
     """An outcome from another process."""
-    started, ended, where = rest
+    started, ended, where, records = rest
     return Outcome(
         value if head is None else Pickled(head),
         problem,
@@ -161,22 +182,19 @@ def _arrived(
         started=started,
         ended=ended,
         where=where,
+        records=records,
     )
 
 
-def _with_origins(error: BaseException) -> Iterator[BaseException]:
-    """The exception, and all that it came from or that it groups, each once."""
-    seen: set[int] = set()
-    rest: list[BaseException | None] = [error]
-    while rest:
-        one = rest.pop()
-        if one is None or id(one) in seen:
-            continue
-        seen.add(id(one))
-        yield one
-        rest += [one.__cause__, one.__context__]
-        if isinstance(one, BaseExceptionGroup):
-            rest += one.exceptions
+def with_note(error: BaseException, note: str | None) -> BaseException:
+    """The exception, with a note that it has once."""
+    if note is not None and note not in getattr(error, "__notes__", ()):
+        error.add_note(note)
+    return error
+
+
+def _qualified_name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
 
 
 def _pickle_exception(error: BaseException) -> bytes | None:

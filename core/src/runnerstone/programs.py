@@ -1,6 +1,7 @@
 """What all calls of a task share, sent to a worker once."""
 
 import threading
+from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
 from runnerstone._pickles import Pickled, dump_in_band, find_unpicklable, safe_repr
@@ -23,6 +24,10 @@ class Runnable(Protocol):
     def key(self) -> str: ...
     @property
     def is_async(self) -> bool: ...
+    @property
+    def tags(self) -> frozenset[str]: ...
+    @property
+    def timeout_seconds(self) -> float | None: ...
 
 
 class Program:
@@ -34,12 +39,34 @@ class Program:
         task_name: The task's name.
         key: The task's key, eight hexadecimal digits.
         is_async: Whether the function is a coroutine function.
+        tags: The task's labels.
+        timeout_seconds: How long a call may execute; None sets no limit.
+        logs_prints: Whether what the function prints is logged.
     """
 
-    __slots__ = ("_fn", "_lock", "_packed", "_task", "is_async", "key", "task_name")
+    __slots__ = (
+        "_fn",
+        "_lock",
+        "_packed",
+        "_task",
+        "is_async",
+        "key",
+        "logs_prints",
+        "tags",
+        "task_name",
+        "timeout_seconds",
+    )
 
-    def __init__(
-        self, task_name: str, key: str, *, is_async: bool, packed: tuple[bytes, bytes] | None = None
+    def __init__(  # noqa: PLR0913  # what a worker has to know of a task
+        self,
+        task_name: str,
+        key: str,
+        *,
+        is_async: bool,
+        tags: Iterable[str] = (),
+        timeout_seconds: float | None = None,
+        logs_prints: bool = False,
+        packed: tuple[bytes, bytes] | None = None,
     ) -> None:
         """Describe a program; `of` makes one of a task.
 
@@ -47,27 +74,40 @@ class Program:
             task_name: See the attributes.
             key: Likewise.
             is_async: Likewise.
+            tags: Likewise.
+            timeout_seconds: Likewise.
+            logs_prints: Likewise.
             packed: Digest and payload of one that arrives in a worker.
         """
         self.task_name = task_name
         self.key = key
         self.is_async = is_async
+        self.tags = frozenset(tags)
+        self.timeout_seconds = timeout_seconds
+        self.logs_prints = logs_prints
         self._packed = packed
         self._task: Runnable | None = None
         self._fn: Any = None
         self._lock = threading.Lock()  # guards the pickling and the unpickling
 
     @classmethod
-    def of(cls, task: Runnable) -> "Program":
+    def of(cls, task: Runnable, *, logs_prints: bool = False) -> "Program":
         """The program of a task."""
-        program = cls(task.name, task.key, is_async=task.is_async)
+        program = cls(
+            task.name,
+            task.key,
+            is_async=task.is_async,
+            tags=task.tags,
+            timeout_seconds=task.timeout_seconds,
+            logs_prints=logs_prints,
+        )
         program._task = task
         program._fn = task.fn
         return program
 
     @property
     def digest(self) -> bytes:
-        """The payload's digest, 16 bytes: equal programs need to be sent to a worker only once."""
+        """A digest, 16 bytes: programs with the same need to be sent to a worker only once."""
         return self._pack()[0]
 
     @property
@@ -81,7 +121,9 @@ class Program:
                 import hashlib  # slow to load, and needed only where calls travel
 
                 payload = self._dump()
-                self._packed = hashlib.blake2b(payload, digest_size=16).digest(), payload
+                digest = hashlib.blake2b(payload, digest_size=16)
+                digest.update(repr(self._facts()).encode())
+                self._packed = digest.digest(), payload
             return self._packed
 
     def _dump(self) -> bytes:
@@ -100,20 +142,36 @@ class Program:
                     self._fn = Pickled(payload).load().fn
         return self._fn
 
+    def bare(self) -> "Program":
+        """The program as workers have it: with the function's pickle, without the function."""
+        return _made(self._pack(), self._facts())
+
+    def _facts(self) -> dict[str, Any]:
+        facts = {"task_name": self.task_name, "key": self.key, "is_async": self.is_async}
+        further = {
+            "tags": tuple(sorted(self.tags)),
+            "timeout_seconds": self.timeout_seconds,
+            "logs_prints": self.logs_prints,
+        }
+        return facts | {name: value for name, value in further.items() if value}
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return _arrived, (self._pack(), self.task_name, self.key, self.is_async)
+        return _arrived, (self._pack(), self._facts())
 
 
 _arrivals: dict[bytes, Program] = {}
 
 
-def _arrived(packed: tuple[bytes, bytes], task_name: str, key: str, is_async: bool) -> Program:  # noqa: FBT001  # called by pickle
+def _made(packed: tuple[bytes, bytes], facts: dict[str, Any]) -> Program:
+    return Program(**facts, packed=packed)
+
+
+def _arrived(packed: tuple[bytes, bytes], facts: dict[str, Any]) -> Program:
     """The program with this digest; one a worker process."""
     digest = packed[0]
     program = _arrivals.get(digest)
     if program is None:
-        program = Program(task_name, key, is_async=is_async, packed=packed)
-        program = _arrivals.setdefault(digest, program)
+        program = _arrivals.setdefault(digest, _made(packed, facts))
         for oldest in list(_arrivals)[:-PROGRAMS_KEPT]:
             _arrivals.pop(oldest, None)
     return program

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import attrs
 
-from runnerstone.calls import FlowRunInfo
+from runnerstone._tracebacks import hide_frames
+from runnerstone.calls import FlowRunInfo, Labels
 from runnerstone.errors import (
     FlowCancelledError,
     FlowFailedError,
+    FlowTimeoutError,
     TaskCancelledError,
     TaskCrashedError,
     TaskFailedError,
+    TaskTimeoutError,
     UpstreamNotCompletedError,
 )
 from runnerstone.outcomes import Crash, Failure
@@ -37,6 +40,7 @@ class TaskRun:
     Attributes:
         number: Which run of its task this is within the flow run, from 0.
         index: Its place among everything that the flow run submitted, from 0.
+        map_index: Its place among the runs of its `Task.map`, from 0; None if it is of none.
         attempts: How many attempts have ended.
         submitted: When it was submitted, in seconds since the epoch.
         started: When its last attempt started, by the worker's clock; None if none has.
@@ -45,19 +49,31 @@ class TaskRun:
     """
 
     __slots__ = (
+        "_labels",
         "_program",
         "_state",
         "attempts",
         "ended",
         "index",
+        "map_index",
         "number",
         "started",
         "submitted",
         "where",
     )
 
-    def __init__(self, program: Program, number: int, index: int, submitted: float) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917  # one a task run: a record to hold these would cost another
+        self,
+        program: Program,
+        number: int,
+        index: int,
+        submitted: float,
+        labels: Labels | None = None,
+        map_index: int | None = None,
+    ) -> None:
         self._program = program
+        self._labels = labels
+        self.map_index = map_index
         self._state = PENDING
         self.number = number
         self.index = index
@@ -77,8 +93,17 @@ class TaskRun:
 
     @property
     def name(self) -> str:
-        """``{task name}-{key}-{number}``, unique within the flow run."""
+        """``{task name}-{key}-{number}``, unique within the flow run; or by ``task_run_name``."""
+        labels = self._labels
+        if labels is not None and labels.name is not None:
+            return labels.name
         return f"{self._program.task_name}-{self._program.key}-{self.number}"
+
+    @property
+    def tags(self) -> frozenset[str]:
+        """All its labels: the task's, the flow's, and those of ``with tags`` around."""
+        labels = self._labels
+        return self._program.tags if labels is None or labels.tags is None else labels.tags
 
     @property
     def task_name(self) -> str:
@@ -125,6 +150,8 @@ class NoValue:
     def error(self) -> BaseException:
         """The exception to raise for it."""
         text = self.state.message or f"the run ended {self.state.name}"
+        if self.state.is_timed_out():
+            return TaskTimeoutError(text)
         if self.state.type is StateType.CANCELLED:
             return TaskCancelledError(text)
         if self.state.type is StateType.CRASHED:
@@ -166,9 +193,11 @@ class FlowRun(Generic[R_co]):
 
     Attributes:
         id: Unique among all flow runs, 16 hexadecimal digits.
-        name: Two words.
+        name: Two words, or as ``flow_run_name`` says.
         flow_name: The flow's name.
+        tags: Its labels: the flow's, and those of ``with tags(...)`` around and of flows around.
         state: How it stands.
+        attempts: How many attempts have begun. What else is recorded is the last one's.
         started: When it began, in seconds since the epoch.
         ended: When it became final; None if it is not.
         task_runs: Its task runs in the order of submission, the first ``keep_task_runs`` of them.
@@ -177,27 +206,40 @@ class FlowRun(Generic[R_co]):
         further_failures: Failures beyond those in `failures`, counted by task and type of state.
     """
 
-    def __init__(self, name: str, flow_name: str, started: float) -> None:
+    def __init__(
+        self, name: str, flow_name: str, started: float, *, tags: frozenset[str] = frozenset()
+    ) -> None:
         self.id = os.urandom(8).hex()
         self.name = name
         self.flow_name = flow_name
-        self.state = PENDING
+        self.tags = tags
         self.started = started
         self.ended: float | None = None
+        self.attempts = 0
+        self._value: Any = None
+        self._error: BaseException | None = None
+        self._error_at: TracebackType | None = None
+        self.begin_attempt()
+
+    def begin_attempt(self) -> None:
+        """Forget what there was of an attempt before; for the engine."""
+        self.attempts += 1
+        self.state = PENDING
         self.task_runs: list[TaskRun] = []
         self.subflow_runs: list[FlowRun[Any]] = []
         self.submitted = 0
         self._incomplete: Counter[StateType] = Counter()
         self._failures: list[tuple[str, Problem | BaseException]] = []
         self.further_failures: Counter[tuple[str, str]] = Counter()
-        self._value: Any = None
-        self._error: BaseException | None = None
-        self._error_at: TracebackType | None = None
 
-    @property
-    def info(self) -> FlowRunInfo:
-        """What the flow run's calls know of it."""
-        return FlowRunInfo(self.id, self.name, self.flow_name)
+    def info(self, log_level: int) -> FlowRunInfo:
+        """What the calls of this attempt know of it.
+
+        Args:
+            log_level: What they log below it is of no interest.
+        """
+        attempt = f"-{self.attempts}" if self.attempts > 1 else ""
+        return FlowRunInfo(f"{self.id}{attempt}", self.name, self.flow_name, log_level)
 
     @property
     def counts(self) -> dict[StateType, int]:
@@ -241,7 +283,10 @@ class FlowRun(Generic[R_co]):
         """
         if self._error is not None:
             try:
-                raise self._error.with_traceback(self._error_at)
+                raise self._error.with_traceback(self._error_at)  # noqa: TRY301  # likewise
+            except BaseException as error:
+                hide_frames(error)
+                raise
             finally:
                 self = None  # type: ignore[assignment]  # noqa: PLW0642  # else the traceback holds it in a cycle
         value: R_co = self._value
@@ -262,7 +307,10 @@ class FlowRun(Generic[R_co]):
         self.ended = ended
         if error is None and not state.is_completed():
             text = state.message or f"flow run {self.name!r} ended {state.name}"
-            error = FlowCancelledError(text) if state.is_cancelled() else FlowFailedError(text)
+            if state.is_timed_out():
+                error = FlowTimeoutError(text)
+            else:
+                error = FlowCancelledError(text) if state.is_cancelled() else FlowFailedError(text)
         self._value = value
         self._error = error
         self._error_at = None if error is None else error.__traceback__

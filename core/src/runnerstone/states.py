@@ -16,6 +16,7 @@ __all__ = [
     "Failed",
     "State",
     "StateType",
+    "TimedOut",
 ]
 
 
@@ -80,6 +81,10 @@ class State:
         """Whether the user's code failed."""
         return self.type is StateType.FAILED
 
+    def is_timed_out(self) -> bool:
+        """Whether the run took longer than it was given; such a run has failed, too."""
+        return self.type is StateType.FAILED and self.name == "TimedOut"
+
     def is_crashed(self) -> bool:
         """Whether the infrastructure ended the run."""
         return self.type is StateType.CRASHED
@@ -111,6 +116,16 @@ def Crashed(message: str | None = None) -> State:  # noqa: N802
 def Cancelled(message: str | None = None) -> State:  # noqa: N802
     """A state for a task or a flow to return: cancelled."""
     return State(StateType.CANCELLED, "Cancelled", message=message)
+
+
+def TimedOut(message: str | None = None) -> State:  # noqa: N802
+    """A state for a task or a flow to return: failed, because something took too long."""
+    return State(StateType.FAILED, "TimedOut", message=message)
+
+
+def exceeded(what: str, seconds: float) -> State:
+    """The state of a run that took too long."""
+    return TimedOut(f"{what} exceeded timeout of {float(seconds)} seconds.")
 
 
 def NotReady(upstream: str) -> State:  # noqa: N802

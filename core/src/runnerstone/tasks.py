@@ -4,75 +4,53 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import Any, Final, Generic, ParamSpec, TypedDict, TypeVar, Unpack, cast, overload
+from typing import (
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    Self,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
 
 import attrs
 
 from runnerstone._context import current_run
+from runnerstone._run_names import check_template, run_name
+from runnerstone._signatures import (
+    arity,
+    bound_arguments,
+    is_coroutine_function,
+    name_of,
+    signature_of,
+)
+from runnerstone.annotations import AllowFailure, named
 from runnerstone.errors import NotInFlowError
 from runnerstone.futures import TaskFuture
+from runnerstone.options import TaskKeywords, TaskOptions
 
-__all__ = ["Task", "TaskKeywords", "TaskOptions", "task"]
+__all__ = ["BoundTask", "Task", "task"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
+S = TypeVar("S")
 T = TypeVar("T")
-
-
-class TaskKeywords(TypedDict, total=False):
-    """The keyword arguments of `task`; see `TaskOptions`."""
-
-    name: str
-    tags: Iterable[str]
-    retries: int
-    retry_delay_seconds: float
-    resources: Mapping[str, float | str]
-    runner_options: Mapping[str, Mapping[str, Any]]
-
-
-def _label_set(labels: Iterable[str]) -> frozenset[str]:
-    if isinstance(labels, str):
-        raise TypeError(f"tags are several strings, not the one string {labels!r}")
-    return frozenset(labels)
-
-
-@attrs.frozen(kw_only=True)
-class TaskOptions:
-    """What a task was declared with.
-
-    Attributes:
-        name: What its runs are named after; None takes the function's name.
-        tags: Labels. They are part of the key in the names of its runs.
-        retries: How often a failed run is tried again, at most.
-        retry_delay_seconds: Wait before each retry. It holds no worker.
-        resources: What a run needs, by name, for task runners that know resources.
-        runner_options: Options peculiar to a task runner, by the runner's name.
-    """
-
-    name: str | None = attrs.field(
-        default=None, validator=attrs.validators.optional(attrs.validators.instance_of(str))
-    )
-    tags: frozenset[str] = attrs.field(default=frozenset(), converter=_label_set)
-    retries: int = attrs.field(
-        default=0, validator=[attrs.validators.instance_of(int), attrs.validators.ge(0)]
-    )
-    retry_delay_seconds: float = attrs.field(
-        default=0.0,
-        validator=[attrs.validators.instance_of((int, float)), attrs.validators.ge(0)],
-    )
-    resources: Mapping[str, float | str] = attrs.field(factory=dict)
-    runner_options: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
 
 
 class Task(Generic[P, R_co]):
     """A function whose calls, in a flow's body, are task runs.
 
-    Called anywhere else, in a script, in a test or in another task, it is the plain function.
+    Called anywhere else, in a script, in a test or in another task, it is the plain function. In a
+    class it is a method: got from an instance, it is a `BoundTask`.
 
     Attributes:
         fn: The plain function.
         name: What its runs are named after.
+        description: For people: what it was declared with, else the docstring; None without one.
         options: What it was declared with.
         is_async: Whether the function is a coroutine function.
     """
@@ -83,26 +61,51 @@ class Task(Generic[P, R_co]):
         """Make a task.
 
         Args:
-            fn: The function.
+            fn: The function; also a class method or a static method.
             options: What it is declared with.
 
         Raises:
             TypeError: If `fn` cannot be called, or has a parameter named ``wait_for``.
+            ValueError: If the template for its runs' names has a field that is no parameter.
         """
+        self._declared: Any = fn
+        if isinstance(self._declared, (classmethod, staticmethod)):
+            fn = cast("Any", self._declared.__func__)
         if not callable(fn):
             raise TypeError(f"a task is made of a function or another callable, not of {fn!r}")
         functools.update_wrapper(self, fn, updated=())
         self.fn = fn
         self.options = options
-        self.name = options.name or str(getattr(fn, "__name__", type(fn).__name__))
+        self.name = options.name or name_of(fn)
+        self.description = options.description or inspect.getdoc(fn)
         self.is_async = is_coroutine_function(fn)
+        self.tags = options.tags
+        self.timeout_seconds = options.timeout_seconds
+        self.has_hooks = options.has_hooks
         self._signature = signature_of(fn)
         if "wait_for" in self._signature.parameters:
             raise TypeError(
                 f"task {self.name!r} has a parameter 'wait_for', which submit() takes for itself: "
                 "rename it"
             )
-        self._arity = _arity(self._signature)
+        check_template(options.task_run_name, self._signature, f"task {self.name!r}")
+        self._arity = arity(self._signature)
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+    @overload
+    def __get__(
+        self: "Task[Concatenate[S, P], R]", instance: S, owner: type
+    ) -> "BoundTask[P, R]": ...
+    def __get__(self, instance: Any, owner: type) -> Any:
+        """The task as a method of an instance or, if it is made of a class method, of a class."""
+        if isinstance(self._declared, staticmethod):
+            return self
+        if isinstance(self._declared, classmethod):
+            return BoundTask(self, owner)
+        if instance is None or not hasattr(type(self.fn), "__get__"):
+            return self
+        return BoundTask(self, instance)
 
     @functools.cached_property
     def key(self) -> str:
@@ -152,6 +155,11 @@ class Task(Generic[P, R_co]):
             TypeError: If the arguments do not fit the function, or ``wait_for`` has another than
                 futures in it.
         """
+        run = self._flow_run()
+        return run.submit(self, args, kwargs, _futures(kwargs.pop("wait_for", ())))
+
+    def _flow_run(self) -> Any:
+        """The flow run whose body this is called in."""
         run = current_run.get()
         if run is None or not hasattr(run, "submit"):
             raise NotInFlowError(
@@ -159,11 +167,23 @@ class Task(Generic[P, R_co]):
                 + ("outside of a flow" if run is None else "inside a task")
                 + f": submit it in a flow's body, or run it right here with {self.name}(...)"
             )
-        return run.submit(self, args, kwargs, _futures(kwargs.pop("wait_for", ())))
+        return run
 
     def with_options(self, **options: Unpack[TaskKeywords]) -> "Task[P, R_co]":
         """A task of the same function with some options changed."""
-        return Task(self.fn, attrs.evolve(self.options, **cast("dict[str, Any]", options)))
+        return Task(self._declared, attrs.evolve(self.options, **cast("dict[str, Any]", options)))
+
+    def run_name(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
+        """What a run with these arguments is called; None if it has the usual name.
+
+        Raises:
+            ValueError: If the template or the callable for it gives none.
+        """
+        naming = self.options.task_run_name
+        if naming is None:
+            return None
+        arguments = named(bound_arguments(self._signature, args, kwargs))
+        return run_name(naming, arguments, f"task {self.name!r}")
 
     def check_arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Check that the function can be called so.
@@ -185,15 +205,80 @@ class Task(Generic[P, R_co]):
     def __reduce__(self) -> tuple[Any, ...]:
         module, qualname = self.__module__, getattr(self, "__qualname__", "")
         if module in sys.modules and not _travels_by_value(module):
-            found: Any = sys.modules[module]
-            for part in qualname.split("."):
-                found = getattr(found, part, None)
+            try:
+                found = _find(module, qualname)
+            except AttributeError:
+                found = None
             if found is self:
                 return _import_task, (module, qualname)
-        return Task, (self.fn, attrs.evolve(self.options, runner_options={}))
+        # What else it was declared with is the driver's business.
+        return Task, (self._declared, TaskOptions(name=self.options.name, tags=self.tags))
 
     def __repr__(self) -> str:
         return f"<Task {self.name!r}>"
+
+
+class BoundTask(Generic[P, R_co]):
+    """A task as a method: its calls pass what it was got from as the first argument.
+
+    Attributes:
+        task: The task.
+        owner: What it was got from: an instance, or a class.
+    """
+
+    def __init__(self, task: Task[..., R_co], owner: Any) -> None:
+        """Bind a task.
+
+        Args:
+            task: The task.
+            owner: The first argument.
+        """
+        self.task = task
+        self.owner = owner
+        self.__doc__ = task.__doc__
+
+    @property
+    def name(self) -> str:
+        """What its runs are named after."""
+        return self.task.name
+
+    @property
+    def fn(self) -> Callable[P, R_co]:
+        """The plain method."""
+        return functools.partial(self.task.fn, self.owner)
+
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """As calling the task does."""
+        return self.task(self.owner, *args, **kwargs)
+
+    @overload
+    def submit(
+        self: "BoundTask[P, Coroutine[Any, Any, T]]", /, *args: P.args, **kwargs: P.kwargs
+    ) -> TaskFuture[T]: ...
+    @overload
+    def submit(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskFuture[R_co]: ...
+    @overload
+    def submit(
+        self: "BoundTask[..., Coroutine[Any, Any, T]]",
+        /,
+        *args: Any,
+        wait_for: Iterable[TaskFuture[Any]],
+        **kwargs: Any,
+    ) -> TaskFuture[T]: ...
+    @overload
+    def submit(
+        self, /, *args: Any, wait_for: Iterable[TaskFuture[Any]], **kwargs: Any
+    ) -> TaskFuture[R_co]: ...
+    def submit(self, /, *args: Any, **kwargs: Any) -> Any:
+        """As `Task.submit` does."""
+        return self.task.submit(self.owner, *args, **kwargs)
+
+    def with_options(self, **options: Unpack[TaskKeywords]) -> "BoundTask[P, R_co]":
+        """The same method with some options changed."""
+        return BoundTask(self.task.with_options(**options), self.owner)
+
+    def __repr__(self) -> str:
+        return f"<BoundTask {self.name!r} of {type(self.owner).__qualname__}>"
 
 
 @overload
@@ -228,49 +313,11 @@ def task_key(name: str, fn: Any, tags: Iterable[str]) -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()[:8]
 
 
-def is_coroutine_function(fn: Callable[..., Any]) -> bool:
-    """Whether calls give coroutines, also of objects whose ``__call__`` is an ``async def``."""
-    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__)
-
-
-def _futures(wait_for: Any) -> tuple[TaskFuture[Any], ...]:
+def _futures(wait_for: Any) -> tuple[TaskFuture[Any] | AllowFailure, ...]:
     for future in (futures := tuple(wait_for)):
-        if not isinstance(future, TaskFuture):
+        if not isinstance(future, (TaskFuture, AllowFailure)):
             raise TypeError(f"wait_for takes the futures of task runs, not {future!r}")
     return futures
-
-
-def signature_of(fn: Callable[..., Any]) -> inspect.Signature:
-    """The signature of a callable; of one that does not tell, that it takes anything."""
-    try:
-        return inspect.signature(fn)
-    except ValueError:  # some builtins do not tell theirs
-        kinds = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
-        return inspect.Signature(
-            [
-                inspect.Parameter(name, kind)
-                for name, kind in zip(("args", "kwargs"), kinds, strict=True)
-            ]
-        )
-
-
-_MANY: Final = sys.maxsize
-
-
-def _arity(signature: inspect.Signature) -> tuple[int, int]:
-    """Between which numbers of positional arguments a call without keywords fits; none if 1 > 0."""
-    least = most = 0
-    for parameter in signature.parameters.values():
-        required = parameter.default is parameter.empty
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            most = _MANY
-        elif parameter.kind is parameter.KEYWORD_ONLY:
-            if required:
-                return 1, 0
-        elif parameter.kind is not parameter.VAR_KEYWORD:
-            least += required
-            most += 1
-    return least, most
 
 
 def _travels_by_value(module: str) -> bool:
@@ -286,7 +333,13 @@ def _travels_by_value(module: str) -> bool:
 
 def _import_task(module: str, qualname: str) -> Any:
     __import__(module)
+    return _find(module, qualname)
+
+
+def _find(module: str, qualname: str) -> Any:
+    """What a module's variable, or a class's in it, is; of a method the task itself."""
     found: Any = sys.modules[module]
-    for part in qualname.split("."):
-        found = getattr(found, part)
-    return found
+    *owners, name = qualname.split(".")
+    for owner in owners:
+        found = getattr(found, owner)
+    return inspect.getattr_static(found, name)

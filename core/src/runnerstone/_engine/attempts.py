@@ -7,6 +7,7 @@ from logging import LogRecord, getLogger
 from typing import TYPE_CHECKING, Any, Final
 
 from runnerstone._arguments import Template
+from runnerstone._engine.inputs import Input
 from runnerstone._engine.interrupts import raise_if_due
 from runnerstone._pickles import Pickled
 from runnerstone.contracts import Report
@@ -17,6 +18,7 @@ from runnerstone.tasks import Task
 
 if TYPE_CHECKING:
     from runnerstone._engine.task_runs import Engine
+    from runnerstone._engine.threads import Alarm
     from runnerstone.calls import TaskCall
 
 Arguments = tuple[tuple[Any, ...], Mapping[str, Any]] | Template | Pickled
@@ -31,21 +33,29 @@ class Attempt(Report):
         program: What travels of it.
         number: Which attempt this is, from 1.
         arguments: The call's, with slots in the place of futures.
-        upstream: The futures that fill the slots.
-        awaited: The futures that have to complete first beside those.
+        upstream: What fills the slots: futures, and marked ones and values.
+        awaited: The futures, and marked ones, that have to be final first beside those.
         context: The context that the task was called in; None where calls travel.
         waiting: How many of its futures are not final; guarded by its run's lock.
         over: Whether it has ended; likewise.
         call: What the runner got; None before that.
         successor: The next attempt, if `inline` says that the submitting thread takes care of it.
+        failures: How many attempts before it failed.
+        crashes: How many attempts before it crashed.
+        delay_seconds: How long it waits before it is launched.
+        alarm: Ends it when its time is up; None if nothing does.
     """
 
     __slots__ = (
+        "alarm",
         "arguments",
         "awaited",
         "call",
         "context",
+        "crashes",
+        "delay_seconds",
         "engine",
+        "failures",
         "future",
         "inline",
         "number",
@@ -64,8 +74,8 @@ class Attempt(Report):
         task: Task[..., Any],
         program: Program,
         arguments: Arguments,
-        upstream: Sequence[TaskFuture[Any]],
-        awaited: Sequence[TaskFuture[Any]],
+        upstream: Sequence[Input],
+        awaited: Sequence[Input],
         context: Context | None,
         number: int = 1,
     ) -> None:
@@ -83,10 +93,19 @@ class Attempt(Report):
         self.call: TaskCall | None = None
         self.inline = False
         self.successor: Attempt | None = None
+        self.failures = 0
+        self.crashes = 0
+        self.delay_seconds = 0.0
+        self.alarm: Alarm | None = None
 
-    def next(self) -> "Attempt":
-        """The attempt that follows this one."""
-        return Attempt(
+    def next(self, delay_seconds: float, *, crashed: bool) -> "Attempt":
+        """The attempt that follows this one.
+
+        Args:
+            delay_seconds: How long after it.
+            crashed: Whether this one crashed; if not, it failed.
+        """
+        following = Attempt(
             self.engine,
             self.future,
             self.task,
@@ -97,10 +116,14 @@ class Attempt(Report):
             self.context,
             self.number + 1,
         )
+        following.failures = self.failures + (not crashed)
+        following.crashes = self.crashes + crashed
+        following.delay_seconds = delay_seconds
+        return following
 
     def call_context(self) -> Context | None:
         """The context for the call alone: running changes it, and a retry needs it unchanged."""
-        if self.context is None or not self.task.options.retries:
+        if self.context is None or (self.number == 1 and not self.task.options.retries):
             return self.context
         return self.context.copy()
 
@@ -122,18 +145,20 @@ class Attempt(Report):
 
     def blocker(self) -> TaskFuture[Any] | None:
         """The first upstream that did not complete, None if all did; all have to be final."""
-        for future in self.upstream:
-            if future._problem is not None:
-                return future
-        for future in self.awaited:
-            if future._problem is not None:
-                return future
+        for item in self.upstream:
+            if type(item) is TaskFuture and item._problem is not None:
+                return item
+        for item in self.awaited:
+            if type(item) is TaskFuture and item._problem is not None:
+                return item
         return None
 
     def started(self, where: str | None = None) -> None:
         with self.future._lock:
             if not self.over:
                 self.future.task_run.begin(where)
+        if self.program.timeout_seconds is not None:
+            self.engine.watch(self)
         raise_if_due()
 
     def logged(self, records: Iterable[LogRecord]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from runnerstone._engine.attempts import Attempt
+from runnerstone.calls import Labels
 from runnerstone.errors import FlowRunEndedError
 from runnerstone.programs import Program
 from runnerstone.runs import FlowRun, Problem, Skip, TaskRun
@@ -30,7 +31,7 @@ class Book:
             leaves as the last thing of its end. It is changed by single operations, which are
             atomic, so that a run that completes needs no lock for it.
         skipped_by_cancelling: How many runs were skipped though nothing failed.
-        first_failure: Index, name and problem of the first run to have failed, by submission.
+        first_failure: Index and problem of the first run to have failed, by submission.
     """
 
     def __init__(self, run: FlowRun[Any], keep_task_runs: int) -> None:
@@ -44,14 +45,33 @@ class Book:
         self.lock: Final = threading.Lock()
         self.live: Final[set[Attempt]] = set()
         self.skipped_by_cancelling = 0
-        self.first_failure: tuple[int, str, Problem | BaseException] | None = None
+        self.first_failure: tuple[int, Problem | BaseException] | None = None
         self._keep_task_runs = keep_task_runs
         self._live_subflows = 0
         self._when_idle: list[Callable[[], None]] = []  # called when nothing is live any more
         self._closed = False
 
-    def enter(self, program: Program, series: Series, submitted: float) -> TaskRun:
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing is to begin any more."""
+        return self._closed
+
+    def enter(
+        self,
+        program: Program,
+        series: Series,
+        submitted: float,
+        labels: Labels | None,
+        map_index: int | None,
+    ) -> TaskRun:
         """Number a task run; under the lock, with its first attempt added to `live` before leaving.
+
+        Args:
+            program: The task's.
+            series: What numbers its runs.
+            submitted: When.
+            labels: See `TaskRun`.
+            map_index: Likewise.
 
         Raises:
             FlowRunEndedError: If the book is closed.
@@ -65,7 +85,7 @@ class Book:
         series.count = number + 1
         index = self.run.submitted
         self.run.submitted = index + 1
-        run = TaskRun(program, number, index, submitted)
+        run = TaskRun(program, number, index, submitted, labels, map_index)
         if index < self._keep_task_runs:
             self.run.task_runs.append(run)
         return run
@@ -90,19 +110,19 @@ class Book:
         if skip.by_cancelling:
             self.skipped_by_cancelling += 1
         else:
-            self._candidate(index, skip.root.name, skip.cause)
+            self._candidate(index, skip.cause)
 
     def _record_failure(
         self, index: int, name: str, kind: str, state: State, problem: Problem | BaseException
     ) -> None:
         """Remember a failure of a task run or a subflow run; under the lock."""
-        self._candidate(index, name, problem)
+        self._candidate(index, problem)
         if not self.run.keep_failure(name, problem):
             self.run.further_failures[kind, state.type.value] += 1
 
-    def _candidate(self, index: int, name: str, problem: Problem | BaseException) -> None:
+    def _candidate(self, index: int, problem: Problem | BaseException) -> None:
         if self.first_failure is None or index < self.first_failure[0]:
-            self.first_failure = index, name, problem
+            self.first_failure = index, problem
 
     def begin_subflow(self, run: FlowRun[Any]) -> int:
         """Enter a run of a flow that this flow's body calls; return its index.

@@ -11,15 +11,29 @@ import attrs
 
 from runnerstone._arguments import extract, extract_arguments
 from runnerstone._context import current_run
-from runnerstone._engine.interrupts import guarding
+from runnerstone._engine.inputs import INPUTS, Input, future_of, value_of
+from runnerstone._engine.interrupts import FlowExpired, InterruptGuard, guarding
 from runnerstone._engine.logs import flow_log, show_logs
 from runnerstone._engine.outcomes import FLOW_FAILED, JUDGED, Conclusion, conclude
-from runnerstone._engine.steps import Blocking, Body, DroppedError, Steps, Until
-from runnerstone._engine.task_runs import FUTURES, Engine
+from runnerstone._engine.retries import delay_before_flow_retry
+from runnerstone._engine.steps import Blocking, Body, DroppedError, Pause, Steps, Until
+from runnerstone._engine.task_runs import Engine
+from runnerstone._tracebacks import hide_frames
+from runnerstone.contexts import ambient_tags
 from runnerstone.contracts import TaskRunner
+from runnerstone.errors import FlowRunEndedError
 from runnerstone.futures import TaskFuture
+from runnerstone.options import FlowOptions
+from runnerstone.outcomes import with_note
 from runnerstone.runs import FlowRun, Problem, Skip
-from runnerstone.states import RUNNING, Cancelled, Crashed, NotReady
+from runnerstone.states import (
+    AWAITING_RETRY,
+    RUNNING,
+    Cancelled,
+    Crashed,
+    NotReady,
+    exceeded,
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -28,19 +42,21 @@ class FlowCall:
 
     Attributes:
         flow_name: The flow's name.
+        run_name: The run's name; None makes one of two words.
         fn: The flow's body.
         args: The body's.
         kwargs: The body's.
         runner: Where the tasks run: a copy that this flow run alone uses.
-        keep_task_runs: How many task runs the flow run's record keeps one by one.
+        options: What the flow was declared with.
     """
 
     flow_name: str
+    run_name: str | None
     fn: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     runner: TaskRunner
-    keep_task_runs: int
+    options: FlowOptions
 
 
 def flow_run_steps(call: FlowCall) -> Steps[FlowRun[Any]]:
@@ -54,39 +70,94 @@ def flow_run_steps(call: FlowCall) -> Steps[FlowRun[Any]]:
     parent: Engine | None = current_run.get()
     if not isinstance(parent, Engine):
         parent = None
-    run = FlowRun[Any](_run_name(), call.flow_name, time.time())
-    index = parent.book.begin_subflow(run) if parent is not None else 0
+    labels = ambient_tags.get() | call.options.tags
+    run = FlowRun[Any](call.run_name or _run_name(), call.flow_name, time.time(), tags=labels)
+    index = _begin_in(parent, run)
     kind = "Flow" if parent is None else "Subflow"
     flow_log.info("Beginning %s run %r for flow %r...", kind.lower(), run.name, call.flow_name)
     with guarding() if parent is None else nullcontext(parent.guard) as guard:
-        engine = Engine(run, call.runner, guard, call.keep_task_runs)
-        try:
-            conclusion = yield from _conclusion_steps(call, engine)
-        except BaseException as error:  # noqa: BLE001  # whatever it is, the flow run ends with it
-            conclusion = _ended_by(error)
+        conclusion = yield from _attempts_steps(call, run, guard, parent)
         run.finish(conclusion.state, time.time(), value=conclusion.value, error=conclusion.error)
         if parent is not None:
+            if run.error is not None and run.state.is_failed():
+                place = f"Subflow run {run.name!r} of flow run {parent.run.name!r}"
+                with_note(run.error, f"{place} failed")
             parent.book.end_subflow(index, run, conclusion.skip)
         level = INFO if run.state.is_completed() else ERROR
         flow_log.log(level, "%s run %r finished in state %s", kind, run.name, run.state)
+        if hooks := call.options.hooks(run.state):
+            yield Blocking(partial(_call_hooks, hooks, run), cleans_up=True)
     return run
+
+
+def _begin_in(parent: Engine | None, run: FlowRun[Any]) -> int:
+    """Enter a subflow run in the book of the flow run around; return its index there."""
+    if parent is None:
+        return 0
+    try:
+        return parent.book.begin_subflow(run)
+    except FlowRunEndedError:
+        parent.expiry.raise_if_come()
+        raise
+
+
+def _call_hooks(hooks: Sequence[Callable[[Any], object]], run: FlowRun[Any]) -> None:
+    for hook in hooks:
+        try:
+            hook(run)
+        except Exception:  # noqa: BLE001  # a user's hook may raise anything
+            flow_log.exception("A hook of flow run %r raised:", run.name)
+
+
+def _attempts_steps(
+    call: FlowCall, run: FlowRun[Any], guard: InterruptGuard, parent: Engine | None
+) -> Steps[Conclusion]:
+    """Attempts at a flow run, each with a task runner of its own, until one is not followed."""
+    runner = call.runner
+    while True:
+        engine = Engine(run, runner, guard, call.options, parent)
+        if parent is not None:
+            parent.children.add(engine)
+        try:
+            conclusion = yield from _conclusion_steps(call, engine)
+            delay = delay_before_flow_retry(call.options, run, conclusion.state, conclusion.error)
+            if delay is None or engine.expiry.has_come_around:
+                return conclusion
+            flow_log.warning(
+                "Flow run %r ended attempt %d in state %s and will be tried again in %g s",
+                run.name,
+                run.attempts,
+                conclusion.state,
+                delay,
+            )
+            run.begin_attempt()
+            run.state = AWAITING_RETRY
+            yield Pause(delay)
+        except BaseException as error:  # noqa: BLE001  # whatever it is, the flow run ends with it
+            return _ended_by(error)
+        finally:
+            if parent is not None:
+                parent.children.discard(engine)
+        runner = runner.copy_for_run()
 
 
 def _conclusion_steps(call: FlowCall, engine: Engine) -> Steps[Conclusion]:
     args, kwargs = call.args, call.kwargs
-    found, template = extract_arguments(args, kwargs, FUTURES)
+    found, template = extract_arguments(args, kwargs, INPUTS)
     if template is not None:
-        for future in found:
-            yield Until(future._when_final)
+        for future in map(future_of, found):
+            if future is not None:
+                yield Until(future._when_final)
         values = yield Blocking(partial(_values_of, found))
         if isinstance(values, Conclusion):
             return values
         args, kwargs = template.fill(values)
-    runner_name = type(call.runner).__name__
+    runner = engine.runner
+    runner_name = type(runner).__name__
     flow_log.info("Starting task runner `%s`...", runner_name)
     try:
         try:
-            yield Blocking(call.runner.start)
+            yield Blocking(runner.start)
         except Exception as error:  # noqa: BLE001  # a runner may fail to start with anything
             flow_log.error("Task runner `%s` failed to start:", runner_name, exc_info=error)
             message = f"Task runner `{runner_name}` failed to start: {error!r}"
@@ -105,7 +176,15 @@ def _body_steps(engine: Engine, body: Body) -> Steps[Conclusion]:
         value = yield body
     except BaseException as raised:  # noqa: BLE001  # whatever it is, the flow run ends with it
         error = raised
-    interrupt = yield from _waiting_steps(engine, error)
+        hide_frames(error)
+    if isinstance(error, Exception) and engine.options.on_body_error == "cancel":
+        engine.cancel_waiting()
+    interrupt = yield from _waiting_steps(engine, None if engine.expiry.has_come else error)
+    if engine.expiry.has_come:
+        seconds = engine.options.timeout_seconds
+        if seconds is None or engine.expiry.has_come_around:
+            return _ended_by(FlowExpired())
+        return Conclusion(exceeded("Flow run", seconds))
     if interrupt is not None:
         return _ended_by(interrupt)
     if error is not None:
@@ -163,16 +242,16 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")  # a line's worth
 
 
-def _values_of(found: Sequence[TaskFuture[Any]]) -> list[Any] | Conclusion:
-    """The values of final futures among a subflow's arguments, or why there are none."""
-    for future in found:
-        problem: Problem | None = future._problem
-        if problem is not None:
-            state = NotReady(future.name)
+def _values_of(found: Sequence[Input]) -> list[Any] | Conclusion:
+    """The values of what was found among a subflow's arguments, or why there are none."""
+    for item in found:
+        problem: Problem | None = item._problem if isinstance(item, TaskFuture) else None
+        if problem is not None and isinstance(item, TaskFuture):
+            state = NotReady(item.name)
             if not isinstance(problem, Skip):
-                problem = Skip(state.message or "", future.task_run, problem)
+                problem = Skip(state.message or "", item.task_run, problem)
             return Conclusion(state, error=problem.error(), skip=problem)
-    return [future.result() for future in found]
+    return list(map(value_of, found))
 
 
 def _ended_by(error: BaseException) -> Conclusion:

@@ -3,10 +3,14 @@
 Python raises `KeyboardInterrupt` between any two instructions of the main thread. In a user's code,
 in a task runner's and where the engine waits, it may strike. Amid the engine's bookkeeping it would
 leave a task run that never ends; there it is put off until the engine has done.
+
+A flow run whose time is up is interrupted the same way, by a signal that its timer sends to the
+main thread.
 """
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import CodeType, FrameType, FunctionType
@@ -19,7 +23,11 @@ PUT_OFF: Final = 2
 # Modules to be left in peace: the engine's, and the default task runner's, which does not block.
 _AT_WORK: Final = (f"{__package__}.", "runnerstone._concurrent")
 _interruptible: Final[set[CodeType]] = set()
-_is_due = False
+_due: type[BaseException] | None = None
+
+
+class FlowExpired(BaseException):  # it ends a flow's body, and no user catches it
+    """Raised in the body of a flow whose time is up, and in that of a subflow of it."""
 
 
 def interruptible(fn: F) -> F:
@@ -37,12 +45,13 @@ def raise_if_due() -> None:
     """Raise what was put off; whatever of the engine others call in the main thread ends with this.
 
     Raises:
-        KeyboardInterrupt: If something was, and this is the main thread.
+        KeyboardInterrupt: If Ctrl-C was, and this is the main thread.
+        FlowExpired: If it was a flow run's end, likewise.
     """
-    global _is_due  # noqa: PLW0603  # a process has one Ctrl-C
-    if _is_due and is_in_main_thread():
-        _is_due = False
-        raise KeyboardInterrupt
+    global _due  # a process has one main thread
+    if _due is not None and is_in_main_thread():
+        error, _due = _due, None
+        raise error
 
 
 class InterruptGuard:
@@ -50,19 +59,46 @@ class InterruptGuard:
 
     Attributes:
         count: How many there have been.
+        is_installed: Whether it handles the signal; if not, nothing here can interrupt.
     """
 
     def __init__(self) -> None:
         self.count = 0
+        self.is_installed = False
+        self._is_expiring = False
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
         """Do what Python's own handler does, at once or later; the handler of the signal."""
-        global _is_due  # noqa: PLW0603  # as above
+        global _due  # noqa: PLW0603  # as above
+        if self._is_expiring:
+            self._is_expiring = False
+            if not _is_at_work(frame):
+                raise FlowExpired
+            _due = _due or FlowExpired
+            return
         self.count += 1
         if self.count <= PUT_OFF and _is_at_work(frame):
-            _is_due = True
+            _due = KeyboardInterrupt
         else:
             signal.default_int_handler(signum, frame)
+
+    def expire(self) -> None:
+        """Raise `FlowExpired` in the main thread, from another thread."""
+        self._is_expiring = True
+        if hasattr(signal, "pthread_kill"):  # it also wakes what sleeps in the main thread
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        else:
+            import _thread  # noqa: PLC0415  # on Windows alone
+
+            _thread.interrupt_main()
+
+    def settle(self) -> None:
+        """Have nothing of an expiry come any more; in the main thread, which it was meant for."""
+        global _due  # noqa: PLW0603  # as above
+        while self._is_expiring:  # the signal is on its way
+            time.sleep(0.001)
+        if _due is FlowExpired:
+            _due = None
 
 
 @contextmanager
@@ -82,6 +118,7 @@ def guarding() -> Iterator[InterruptGuard]:
         yield outer if is_in_main_thread() and isinstance(outer, InterruptGuard) else guard
         return
     signal.signal(signal.SIGINT, guard.handle)
+    guard.is_installed = True
     try:
         yield guard
     finally:

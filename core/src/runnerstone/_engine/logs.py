@@ -4,10 +4,9 @@ import logging
 import sys
 from typing import Final, TextIO
 
-from runnerstone.outcomes import Failure
-from runnerstone.runs import Problem, TaskRun
+from runnerstone.outcomes import Crash, Failure
+from runnerstone.runs import NoValue, Problem, TaskRun
 from runnerstone.states import TROUBLE, State
-from runnerstone.tasks import TaskOptions
 
 # Runs of one task that are logged one by one; of further ones, only those that do not complete.
 LOGGED_RUNS: Final = 1000
@@ -68,15 +67,40 @@ def log_end(run: TaskRun, state: State, problem: Problem | None) -> None:
         task_log.info("Task run %r finished in state %s", run.name, state)
 
 
-def log_retry(run: TaskRun, problem: object, attempt: int, options: TaskOptions) -> None:
-    """Log that an attempt failed, and that another follows."""
+def log_retry(run: TaskRun, problem: Problem, which: tuple[int, int], delay: float) -> None:
+    """Log that an attempt did not complete, and that another follows.
+
+    Args:
+        run: The run.
+        problem: Why.
+        which: The how-manieth attempt that ended so, and how many may.
+        delay: How long after, in seconds.
+    """
     _log_failure(run, problem)
+    if isinstance(problem, Crash):
+        how = f"crashed ({problem.message})"
+    else:
+        how = (
+            "timed out"
+            if isinstance(problem, NoValue) and problem.state.is_timed_out()
+            else "failed"
+        )
     task_log.warning(
-        "Task run %r failed in attempt %d of %d and will be retried in %s s",
+        "Task run %r %s in attempt %d of %d and will be retried %s",
         run.name,
-        attempt,
-        options.retries + 1,
-        options.retry_delay_seconds,
+        how,
+        *which,
+        f"in {delay:g} s" if delay else "at once",
+    )
+
+
+def log_lingering(run: TaskRun) -> None:
+    """Log that a run is over, and its code is not."""
+    task_log.warning(
+        "The code of task run %r still runs%s, though the run is final: %s",
+        run.name,
+        f" on {run.where}" if run.where else "",
+        run.state,
     )
 
 

@@ -7,12 +7,13 @@ from typing import Any, Final
 import attrs
 
 from runnerstone._arguments import Template
-from runnerstone._engine.task_runs import FUTURES, Engine
+from runnerstone._engine.task_runs import Engine
 from runnerstone.futures import TaskFuture
+from runnerstone.outcomes import with_note
 from runnerstone.runs import Problem, Skip
 from runnerstone.states import Completed, Failed, State, StateType, aggregate
 
-JUDGED: Final = FUTURES | {State}
+JUDGED: Final = frozenset({TaskFuture, State})
 FLOW_FAILED: Final = Failed("Flow run encountered an exception.")
 
 
@@ -54,8 +55,8 @@ def conclude(
             engine.run.counts, skipped_by_cancelling=engine.book.skipped_by_cancelling
         )
         if state.is_failed() and engine.book.first_failure is not None:
-            _, name, problem = engine.book.first_failure
-            return Conclusion(state, error=_error_of(engine, name, problem))
+            _, problem = engine.book.first_failure
+            return Conclusion(state, error=_error_of(engine, problem))
         return Conclusion(state)
     if template is None:
         return Conclusion(Completed(), value)
@@ -90,7 +91,7 @@ def _is_skipped_by_cancelling(item: TaskFuture[Any] | State) -> bool:
 
 def _first_error(engine: Engine, found: Sequence[TaskFuture[Any] | State]) -> BaseException | None:
     """The first failure among what a body returned; None if no exception tells of it."""
-    failures: list[tuple[int, str, Problem]] = []
+    failures: list[tuple[int, Problem]] = []
     for item in found:
         if isinstance(item, State):
             if isinstance(item.result, BaseException):
@@ -99,23 +100,21 @@ def _first_error(engine: Engine, found: Sequence[TaskFuture[Any] | State]) -> Ba
         problem = item._problem
         if isinstance(problem, Skip):
             if not problem.by_cancelling:
-                failures.append((problem.root.index, problem.root.name, problem.cause))
+                failures.append((problem.root.index, problem.cause))
         elif problem is not None and item.state.type is not StateType.CANCELLED:
-            failures.append((item.task_run.index, item.name, problem))
+            failures.append((item.task_run.index, problem))
     if not failures:
         return None
-    _, name, problem = min(failures, key=lambda failure: failure[0])
-    return _error_of(engine, name, problem)
+    _, problem = min(failures, key=lambda failure: failure[0])
+    return _error_of(engine, problem)
 
 
-def _error_of(engine: Engine, name: str, problem: Problem | BaseException) -> BaseException:
-    """The exception to raise for a failed run, with a note that names it and counts the others."""
+def _error_of(engine: Engine, problem: Problem | BaseException) -> BaseException:
+    """The exception to raise for a failed run, with a note that counts the others."""
     error = problem if isinstance(problem, BaseException) else problem.error()
     counts = engine.run.counts
     others = counts.get(StateType.FAILED, 0) + counts.get(StateType.CRASHED, 0) - 1
-    note = f"Run {name!r} of flow run {engine.run.name!r} failed"
-    if others > 0:
-        note += f", and {others} {'other' if others == 1 else 'others'} in the same flow run"
-    if note not in getattr(error, "__notes__", ()):
-        error.add_note(note)
-    return error
+    if others <= 0:
+        return error
+    runs = "1 other run" if others == 1 else f"{others} other runs"
+    return with_note(error, f"{runs} failed in flow run {engine.run.name!r}")

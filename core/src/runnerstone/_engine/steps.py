@@ -6,8 +6,10 @@ that its event loop goes on.
 """
 
 import threading
+import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from contextvars import Token
 from functools import partial
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -16,6 +18,8 @@ import attrs
 from runnerstone._context import current_run
 from runnerstone._engine.interrupts import interruptible, raise_if_due
 from runnerstone._engine.task_runs import Engine
+from runnerstone._prints import logging_prints
+from runnerstone.contexts import ambient_tags
 from runnerstone.futures import wait_for_release, wake
 from runnerstone.runs import FlowRun
 
@@ -50,20 +54,47 @@ class Body:
 
     @interruptible
     def run(self) -> Any:
-        token = current_run.set(self.engine)
+        tokens = self._enter()
         try:
-            return self.fn(*self.args, **self.kwargs)
+            with logging_prints() if self.engine.logs_prints else nullcontext():
+                return self.fn(*self.args, **self.kwargs)
         finally:
-            current_run.reset(token)
+            self._leave(*tokens)
 
     @interruptible
     async def run_async(self) -> Any:
-        token = current_run.set(self.engine)
+        tokens = self._enter()
         try:
-            return await self.fn(*self.args, **self.kwargs)
+            with logging_prints() if self.engine.logs_prints else nullcontext():
+                return await self._in_time()
         finally:
             with suppress(ValueError):  # dropped, and closed by whoever collects the garbage
-                current_run.reset(token)
+                self._leave(*tokens)
+
+    def _enter(self) -> tuple[Token[Any], Token[frozenset[str]]]:
+        tokens = current_run.set(self.engine), ambient_tags.set(self.engine.run.tags)
+        self.engine.expiry.open_body(self.engine.timer, self.engine.cancel_all)
+        return tokens
+
+    def _leave(self, run: Token[Any], labels: Token[frozenset[str]]) -> None:
+        self.engine.expiry.close_body()
+        current_run.reset(run)
+        ambient_tags.reset(labels)
+
+    @interruptible
+    async def _in_time(self) -> Any:
+        seconds = self.engine.expiry.seconds
+        if seconds is None:
+            return await self.fn(*self.args, **self.kwargs)
+        import asyncio  # heavy, and whoever runs a coroutine has it loaded
+
+        clock = asyncio.timeout(seconds)
+        try:
+            async with clock:
+                return await self.fn(*self.args, **self.kwargs)
+        finally:
+            if clock.expired():
+                self.engine.expiry.come(self.engine.cancel_all)
 
 
 @attrs.frozen
@@ -91,6 +122,27 @@ class Until:
         woken = loop.create_future()
         if self.when(partial(wake, loop, woken)):
             await woken
+
+
+@attrs.frozen
+class Pause:
+    """The step that lets time pass.
+
+    Attributes:
+        seconds: How much.
+    """
+
+    seconds: float
+    cleans_up: ClassVar = False
+
+    @interruptible
+    def run(self) -> None:
+        time.sleep(self.seconds)
+
+    async def run_async(self) -> None:
+        import asyncio  # heavy, and whoever runs a coroutine has it loaded
+
+        await asyncio.sleep(self.seconds)
 
 
 @attrs.frozen

@@ -5,6 +5,8 @@ has its context. Ends are reported by the task runner's threads, or by the flow 
 thread where the runner may not block. Whichever thread ends a run launches what waited for it.
 Users' callbacks run on a thread of their own.
 
+A run whose time is up is ended by the timer's thread, which has its call cancelled.
+
 Each task run has a lock of its own, its future's: it guards whether the run is final, which attempt
 is the last, and who waits for it. One lock a flow run (`Book.lock`) guards the numbering of runs,
 whether more are taken, and what is recorded of those that did not complete; a run that completes
@@ -20,6 +22,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import copy_context
 from functools import partial
+from logging import makeLogRecord
 from typing import Any, Final
 
 import attrs
@@ -27,42 +30,55 @@ import attrs
 from runnerstone._arguments import extract_arguments
 from runnerstone._engine.attempts import Arguments, Attempt
 from runnerstone._engine.books import Book, Series
+from runnerstone._engine.expiries import Expiry
+from runnerstone._engine.inputs import INPUTS, Input, content_of, future_of, value_of
 from runnerstone._engine.interrupts import (
     InterruptGuard,
     interruptible,
     is_in_main_thread,
     raise_if_due,
 )
-from runnerstone._engine.logs import log_end, log_retry, log_submission, task_log
+from runnerstone._engine.leftovers import Leftovers
+from runnerstone._engine.logs import flow_log, log_end, log_retry, log_submission, task_log
+from runnerstone._engine.retries import delay_before_retry
 from runnerstone._engine.threads import SerialThread, TimerThread
-from runnerstone._pickles import Pickled, dump, dump_arguments
-from runnerstone.calls import TaskCall
-from runnerstone.contracts import Reference, Report, TaskRunner, refuse
-from runnerstone.errors import ResultGoneError, UnpicklableError
+from runnerstone._engine.verdicts import judge
+from runnerstone._pickles import Pickled, dump_arguments
+from runnerstone.calls import Labels, TaskCall
+from runnerstone.contexts import FlowRunContext, RunLogger, ambient_tags
+from runnerstone.contracts import Report, TaskRunner, refuse
+from runnerstone.errors import FlowRunEndedError, ResultGoneError, UnpicklableError
 from runnerstone.futures import TaskFuture
+from runnerstone.options import FlowOptions
 from runnerstone.outcomes import Crash, Failure, Outcome
 from runnerstone.programs import Program
-from runnerstone.runs import FlowRun, NoValue, Problem, Skip
+from runnerstone.runs import FlowRun, NoValue, Problem, Skip, TaskRun
 from runnerstone.states import (
     COMPLETED,
     Cancelled,
     Crashed,
-    Failed,
     NotReady,
     State,
     StateType,
+    exceeded,
 )
 from runnerstone.tasks import Task
 
-FUTURES: Final = frozenset({TaskFuture})
-TASK_FAILED: Final = Failed("Task run encountered an exception.")
+# A call that travels is given this much longer, in seconds: it ends itself if its code can be
+# interrupted, which spares its worker.
+TRAVELLERS_GRACE: Final = 0.2
 
 
 class Engine:
     """Runs the tasks of one flow run; the innermost run while the flow's body is."""
 
     def __init__(
-        self, run: FlowRun[Any], runner: TaskRunner, guard: InterruptGuard, keep_task_runs: int
+        self,
+        run: FlowRun[Any],
+        runner: TaskRunner,
+        guard: InterruptGuard,
+        options: FlowOptions,
+        parent: "Engine | None",
     ) -> None:
         """Prepare to run tasks.
 
@@ -70,22 +86,30 @@ class Engine:
             run: The record to keep.
             runner: Where the tasks run; a started copy from `start` on.
             guard: Tells whether the user has pressed Ctrl-C.
-            keep_task_runs: How many task runs the record keeps one by one.
+            options: What the flow was declared with.
+            parent: That of the flow run whose body called the flow; None if it is a root run.
         """
         self.run: Final = run
         self.runner: Final = runner
         self.guard: Final = guard
-        self.book: Final = Book(run, keep_task_runs)
+        self.options: Final = options
+        self.parent: Final = parent
+        self.children: Final[set[Engine]] = set()
+        self.logs_prints: Final[bool] = options.log_prints
+        self.book: Final = Book(run, options.keep_task_runs)
         self.reporter: Final = SerialThread(f"{run.name} reports")
         self._callbacks = SerialThread(f"{run.name} callbacks")
-        self._timer = TimerThread(f"{run.name} timer")
-        self._info = run.info
+        self.timer: Final = TimerThread(f"{run.name} timer")
+        self._info = run.info(task_log.getEffectiveLevel())
         self._parallel = runner.capabilities.parallel
         self._travels = not runner.capabilities.shares_memory
         self._programs: dict[Task[..., Any], tuple[Program, Series]] = {}
         self._series: dict[tuple[str, str], Series] = {}
         self._stopped = False
         self._releasing = threading.local()
+        self._leftovers = Leftovers(self.timer)
+        around = None if parent is None else parent.expiry
+        self.expiry: Final[Expiry] = Expiry(options.timeout_seconds, guard, around)
 
     # The way in
 
@@ -94,19 +118,23 @@ class Engine:
         task: Task[..., Any],
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
-        wait_for: Iterable[TaskFuture[Any]] = (),
+        wait_for: Iterable[Input] = (),
+        map_index: int | None = None,
     ) -> TaskFuture[Any]:
-        """Submit a run of `task`; see `Task.submit`."""
+        """Submit a run of `task`; see `Task.submit` and `Task.map`."""
         task.check_arguments(args, kwargs)
-        upstream, template = extract_arguments(args, kwargs, FUTURES)
+        upstream, template = extract_arguments(args, kwargs, INPUTS)
         arguments: Arguments = (args, kwargs) if template is None else template
         refusal: UnpicklableError | None = None
         if self._travels:
             try:
-                arguments = dump_arguments(arguments, partial(task.parts, args, kwargs), FUTURES)
+                arguments = dump_arguments(arguments, partial(task.parts, args, kwargs), INPUTS)
             except UnpicklableError as error:
                 refusal = error
-        attempt = self._enter(task, arguments, upstream, tuple(wait_for))
+        labels = None
+        if task.options.task_run_name is not None or not ambient_tags.get() <= task.tags:
+            labels = Labels(task.run_name(args, kwargs), ambient_tags.get() | task.tags)
+        attempt = self._enter(task, arguments, upstream, tuple(wait_for), labels, map_index)
         run = attempt.future.task_run
         try:
             log_submission(run)
@@ -124,23 +152,31 @@ class Engine:
         raise_if_due()
         return attempt.future
 
-    def _enter(
+    def _enter(  # noqa: PLR0913, PLR0917  # a record to hold these would cost another
         self,
         task: Task[..., Any],
         arguments: Arguments,
-        upstream: Sequence[TaskFuture[Any]],
-        awaited: Sequence[TaskFuture[Any]],
+        upstream: Sequence[Input],
+        awaited: Sequence[Input],
+        labels: Labels | None,
+        map_index: int | None,
     ) -> Attempt:
         """Make and number a task run; return its first attempt."""
         program, series = self._programs.get(task) or self._add_program(task)
         context = None if self._travels else copy_context()
         submitted = time.time()
-        with self.book.lock:
-            run = self.book.enter(program, series, submitted)
-            future: TaskFuture[Any] = TaskFuture(run, self)
-            attempt = Attempt(self, future, task, program, arguments, upstream, awaited, context)
-            future._attempt = attempt
-            self.book.live.add(attempt)
+        try:
+            with self.book.lock:
+                run = self.book.enter(program, series, submitted, labels, map_index)
+                future: TaskFuture[Any] = TaskFuture(run, self)
+                attempt = Attempt(
+                    self, future, task, program, arguments, upstream, awaited, context
+                )
+                future._attempt = attempt
+                self.book.live.add(attempt)
+        except FlowRunEndedError:
+            self.expiry.raise_if_come()
+            raise
         return attempt
 
     def _add_program(self, task: Task[..., Any]) -> tuple[Program, Series]:
@@ -151,14 +187,22 @@ class Engine:
                 task.name,
                 type(self.runner).__name__,
             )
-        return self._programs.setdefault(task, (Program.of(task), series))
+        logs_prints = task.options.log_prints
+        program = Program.of(
+            task, logs_prints=self.logs_prints if logs_prints is None else logs_prints
+        )
+        return self._programs.setdefault(task, (program, series))
 
     def _has_all(self, attempt: Attempt) -> bool:
         """Have the attempt wait for its futures; return whether there is nothing to wait for."""
         awaited = (*attempt.upstream, *attempt.awaited)
         attempt.waiting = len(awaited) + 1  # one more than can end, until all are counted
         final = 1
-        for future in awaited:
+        for item in awaited:
+            future = item if type(item) is TaskFuture else future_of(item)
+            if future is None:
+                final += 1
+                continue
             with future._lock:
                 if future._final:
                     final += 1
@@ -227,7 +271,10 @@ class Engine:
                 self._skip(attempt, blocker)
                 return None
             try:
-                values = tuple(map(self._value_for_call, attempt.upstream))
+                if self._travels:
+                    values = tuple(content_of(item, self) for item in attempt.upstream)
+                else:
+                    values = tuple(map(value_of, attempt.upstream))
             except Exception as error:  # noqa: BLE001  # fetching or pickling failed, each in its way
                 message = (
                     f"a value that task run {attempt.future.name!r} needs cannot be had: {error}"
@@ -243,29 +290,23 @@ class Engine:
             values,
             attempt.call_context(),
             self._travels,
+            attempt.future.task_run._labels,
         )
         # Whoever cancelled the run meanwhile may not have seen the call, so it must not be sent.
         return attempt.call if attempt.future._attempt is attempt else None
 
-    def _value_for_call(self, future: TaskFuture[Any]) -> Any:
-        """An upstream's value in the form that this runner's calls take."""
-        if not self._travels:
-            return future.result()
-        content = future._content
-        if isinstance(content, Pickled):
-            return content
-        if isinstance(content, Reference):
-            if future._owner is self:
-                return content
-            return future._owner.fetch(future)
-        return dump(content)
+    @interruptible
+    def _sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
 
     @interruptible
     def _see_through(self, attempt: Attempt) -> None:
         """Run an attempt and its retries to the end, in this thread: the runner is sequential."""
         interrupts = self.guard.count
-        for future in (*attempt.upstream, *attempt.awaited):
-            future.wait()  # other flow runs' alone may not be final
+        for item in (*attempt.upstream, *attempt.awaited):
+            future = future_of(item)
+            if future is not None:
+                future.wait()  # other flow runs' alone may not be final
         following: Attempt | None = attempt
         while following is not None:
             following.inline = True
@@ -275,10 +316,11 @@ class Engine:
                 following = following.successor
             raise_if_due()
             if following is not None:
-                time.sleep(following.task.options.retry_delay_seconds)
+                self._sleep(following.delay_seconds)
         attempt.future.wait()
+        self.expiry.raise_if_come()  # which the call may have caught, as the next
         if self.guard.count > interrupts and is_in_main_thread():
-            raise KeyboardInterrupt  # which the call has caught
+            raise KeyboardInterrupt
 
     # Back from the runner
 
@@ -287,32 +329,34 @@ class Engine:
         if not isinstance(outcome, Outcome):
             text = f"the task runner reported {outcome!r}, which is no Outcome"  # type: ignore[unreachable]  # it may have no types
             outcome = Outcome(problem=Crash(text))
-        problem: Problem | None = outcome.problem
-        if problem is None and outcome.state is None:
+        if self._leftovers:
+            self._leftovers.discard(attempt)
+        if outcome.problem is None and outcome.state is None and not outcome.records:
             self._end(attempt, COMPLETED, None, outcome)
             return
-        state = COMPLETED if outcome.state is None else outcome.state
-        if outcome.state is not None and not state.is_final():
-            state = Failed(f"Task returned a state that is not final: {state}")
-        elif outcome.state is None and isinstance(problem, Failure):
-            state = TASK_FAILED
-        elif isinstance(problem, Crash):
-            problem = _naming_lost(problem, attempt.upstream)
-            state = Crashed(problem.message)
-        if state.is_failed():
-            if self.guard.count and isinstance(problem, Failure) and problem.interrupted:
-                state = Cancelled("Interrupted.")
-                problem = NoValue(state)
-            elif attempt.number <= attempt.task.options.retries and self._retry(attempt, outcome):
-                return
-        if problem is None and not state.is_completed():
-            problem = NoValue(state)
-        self._end(attempt, state, problem, outcome)
+        if outcome.records and not attempt.over:
+            attempt.logged(map(makeLogRecord, outcome.records))
+        interrupted = bool(self.guard.count)
+        state, problem = judge(outcome, attempt.upstream, interrupted=interrupted)
+        self._conclude(attempt, state, problem, outcome)
 
-    def _retry(self, attempt: Attempt, outcome: Outcome) -> bool:
-        """Have a failed attempt followed by another; false if it is over already."""
-        following = attempt.next()
-        options = attempt.task.options
+    def _conclude(
+        self,
+        attempt: Attempt,
+        state: State,
+        problem: Problem | None,
+        outcome: Outcome | None = None,
+    ) -> bool:
+        """Retry an attempt, or make its run final; false if the attempt is over already."""
+        if problem is not None and not self.book.is_closed:
+            delay = delay_before_retry(attempt, state, problem)
+            if delay is not None:
+                following = attempt.next(delay, crashed=state.is_crashed())
+                return self._retry(attempt, following, problem)
+        return self._end(attempt, state, problem, outcome)
+
+    def _retry(self, attempt: Attempt, following: Attempt, problem: Problem) -> bool:
+        """Have an attempt followed by another; false if it is over already."""
         run = attempt.future.task_run
         with attempt.future._lock:
             if attempt.over:
@@ -324,16 +368,28 @@ class Engine:
             self.book.live.discard(attempt)
             if attempt.inline:
                 attempt.successor = following
-        attempt.forget_context()
-        log_retry(run, outcome.problem, attempt.number, options)
+        self._part(attempt)
+        options = attempt.task.options
+        which = (
+            (following.crashes, options.crash_retries + 1)
+            if following.crashes > attempt.crashes
+            else (following.failures, options.retries + 1)
+        )
+        log_retry(run, problem, which, following.delay_seconds)
         if attempt.successor is not None:
             return True
-        if options.retry_delay_seconds:
+        if following.delay_seconds:
             again = partial(self.reporter.call, partial(self._release, (following,)))
-            self._timer.call_later(options.retry_delay_seconds, again)
+            self.timer.call_later(following.delay_seconds, again)
         else:
             self._release((following,))
         return True
+
+    def _part(self, attempt: Attempt) -> None:
+        """Let go of what an attempt had that is over."""
+        attempt.forget_context()
+        if attempt.alarm is not None:
+            self.timer.call_off(attempt.alarm)
 
     def _skip(self, attempt: Attempt, blocker: TaskFuture[Any]) -> None:
         state = NotReady(blocker.name)
@@ -354,23 +410,29 @@ class Engine:
         """Make a run final, unless the attempt is over already; return whether it was not."""
         future = attempt.future
         run = future.task_run
+        noted = problem
+        if type(problem) is Failure or type(problem) is Crash:
+            noted = attrs.evolve(problem, note=self._note(run, problem))
         with future._lock:
             if attempt.over:
                 return False
             attempt.over = True
             if outcome is None:
                 run.finish(state, None, None)
-                dependents = future._settle(None, problem)
+                dependents = future._settle(None, noted)
             else:
                 run.finish(state, outcome.started, outcome.where)
-                dependents = future._settle(outcome.value, problem)
-        attempt.forget_context()
+                dependents = future._settle(outcome.value, noted)
+        self._part(attempt)
         try:
-            if problem is not None:
-                self.book.record(run, state, problem)
+            if noted is not None:
+                self.book.record(run, state, noted)
             log_end(run, state, problem)
         finally:  # whatever an application's logging raises
             future._announce()
+            if attempt.task.has_hooks:
+                for hook in attempt.task.options.hooks(state):
+                    self.call_back(partial(_call_hook, hook, future))
             if dependents:
                 self._pass(dependents)
             self.book.leave(attempt)
@@ -385,6 +447,27 @@ class Engine:
             if dependent.engine is not self:
                 dependent.engine._release((dependent,))
 
+    def _note(self, run: TaskRun, problem: Failure | Crash) -> str:
+        """What the exception of a run that did not complete is given as a note."""
+        place = "" if run.map_index is None else f" (map index {run.map_index})"
+        verb = "failed" if isinstance(problem, Failure) else "crashed"
+        runner = type(self.runner).__name__
+        return f"Task run {run.name!r}{place} of flow run {self.run.name!r} {verb} on {runner}"
+
+    # Time
+
+    def watch(self, attempt: Attempt) -> None:
+        """End an attempt, which is about to begin, when its time is up."""
+        seconds = attempt.program.timeout_seconds
+        if seconds is not None and attempt.alarm is None and not attempt.over:
+            grace = TRAVELLERS_GRACE if self._travels else 0.0
+            attempt.alarm = self.timer.call_later(seconds + grace, partial(self._time_out, attempt))
+
+    def _time_out(self, attempt: Attempt) -> None:
+        state = exceeded("Task run", attempt.program.timeout_seconds or 0)
+        if self._conclude(attempt, state, NoValue(state)):
+            self._abandon_call(attempt)
+
     # What futures ask for
 
     def cancel(self, future: TaskFuture[Any]) -> bool:
@@ -395,11 +478,19 @@ class Engine:
                 break
             state = Cancelled()
             if self._end(attempt, state, NoValue(state)):
-                if attempt.call is not None:
-                    self._cancel_call(attempt.call)
+                self._abandon_call(attempt)
                 raise_if_due()
                 return True
         return future.cancelled()
+
+    def _abandon_call(self, attempt: Attempt) -> None:
+        """Have a call cancelled whose attempt is over, and tell if its code goes on."""
+        call = attempt.call
+        if call is None:
+            return
+        if attempt.future.task_run.started is not None or attempt.alarm is not None:
+            self._leftovers.add(attempt)
+        self._cancel_call(call)
 
     def _cancel_call(self, call: TaskCall) -> None:
         try:
@@ -426,6 +517,20 @@ class Engine:
             for future, value in zip(absent, values, strict=True):
                 future._value = value.load()
 
+    def run_context(self) -> FlowRunContext:
+        """What the flow's body can ask for."""
+        return FlowRunContext(
+            flow_run=self.run,
+            task_runner=self.runner,
+            tags=ambient_tags.get(),
+            attempt=self.run.attempts,
+        )
+
+    def run_logger(self) -> RunLogger:
+        """The logger of the flow run."""
+        extra = {"flow_run_name": self.run.name, "flow_name": self.run.flow_name}
+        return RunLogger(flow_log, extra, f"Flow run {self.run.name!r}")
+
     def call_back(self, fn: Callable[[], None]) -> None:
         """Run a user's callback on the thread for them."""
         self._callbacks.call(fn)
@@ -445,9 +550,15 @@ class Engine:
     def abandon(self) -> list[str]:
         """Cancel all that is live, take nothing new; return the names of what still runs."""
         running = self.cancel_waiting()
-        for attempt in self.book.close_now():
-            self.cancel(attempt.future)
+        self.cancel_all()
         return running
+
+    def cancel_all(self) -> None:
+        """Cancel all that is live, also in flow runs within, and take nothing new."""
+        for attempt in reversed(self.book.close_now()):  # so that none is skipped
+            self.cancel(attempt.future)
+        for child in tuple(self.children):
+            child.cancel_all()
 
     def stop(self) -> None:
         """Stop the runner, end what it left, and the engine's own threads."""
@@ -458,7 +569,8 @@ class Engine:
             task_log.exception("Task runner `%s` failed to stop", type(self.runner).__name__)
         finally:
             self._end_rest()
-            for thread in (self._timer, self.reporter, self._callbacks):
+            self._leftovers.tell_all()
+            for thread in (self.timer, self.reporter, self._callbacks):
                 thread.stop()
 
     def _end_rest(self) -> None:
@@ -472,10 +584,8 @@ def _crash(message: str, cause: BaseException | None) -> tuple[State, Problem]:
     return Crashed(message), Crash(message, cause)
 
 
-def _naming_lost(crash: Crash, upstream: Sequence[TaskFuture[Any]]) -> Crash:
-    """The crash, its message naming the runs whose values turned out to be gone."""
-    names = [repr(upstream[number].name) for number in crash.lost if number < len(upstream)]
-    if not names:
-        return crash
-    values = "the value of task run" if len(names) == 1 else "the values of task runs"
-    return attrs.evolve(crash, message=f"{crash.message}; lost: {values} {', '.join(names)}")
+def _call_hook(hook: Callable[[Any], object], future: TaskFuture[Any]) -> None:
+    try:
+        hook(future)
+    except Exception:  # noqa: BLE001  # a user's hook may raise anything
+        task_log.exception("A hook of task run %r raised:", future.name)

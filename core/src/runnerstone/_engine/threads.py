@@ -6,8 +6,12 @@ import threading
 import time
 from collections.abc import Callable
 from queue import SimpleQueue
+from typing import Final
 
 from runnerstone._engine.logs import task_log
+
+# Alarms that are called off stay in the heap until there are more of them than this.
+FORGOTTEN: Final = 100
 
 
 class SerialThread:
@@ -49,33 +53,69 @@ class SerialThread:
                 thread.join()
 
 
+class Alarm:
+    """What is to be called, unless it is called off."""
+
+    __slots__ = ("fn",)
+
+    def __init__(self, fn: Callable[[], object]) -> None:
+        self.fn: Callable[[], object] | None = fn
+
+
 class TimerThread:
     """Calls callables when their time has come, on a thread of its own."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._changed = threading.Condition()
-        # Guarded by the condition; the number keeps callables out of the comparison.
-        self._due: list[tuple[float, int, Callable[[], object]]] = []
+        # Guarded by the condition; the number keeps alarms out of the comparison.
+        self._due: list[tuple[float, int, Alarm]] = []
+        self._called_off = 0  # how many of these are
         self._numbers = itertools.count()
         self._thread: threading.Thread | None = None
         self._stopped = False
 
-    def call_later(self, delay_seconds: float, fn: Callable[[], object]) -> None:
-        """Have `fn` called after a delay, unless stopped; it must neither block nor raise."""
+    def call_later(self, delay_seconds: float, fn: Callable[[], object]) -> Alarm:
+        """Have `fn` called after a delay, unless stopped before; what it raises is logged.
+
+        Args:
+            delay_seconds: From now on.
+            fn: The others wait for it, so it must not block.
+
+        Returns:
+            What `call_off` takes.
+        """
         due = time.monotonic() + delay_seconds
+        alarm = Alarm(fn)
         with self._changed:
             if self._stopped:
-                return
-            heapq.heappush(self._due, (due, next(self._numbers), fn))
+                return alarm
+            heapq.heappush(self._due, (due, next(self._numbers), alarm))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
-            self._changed.notify()
+            if self._due[0][2] is alarm:
+                self._changed.notify()
+        return alarm
+
+    def call_off(self, alarm: Alarm) -> None:
+        """Have something not called, unless it is too late for that; harmless twice."""
+        with self._changed:
+            if alarm.fn is None:
+                return
+            alarm.fn = None
+            self._called_off += 1
+            if self._called_off > FORGOTTEN and self._called_off > len(self._due) / 2:
+                self._due = [entry for entry in self._due if entry[2].fn is not None]
+                heapq.heapify(self._due)
+                self._called_off = 0
 
     def _run(self) -> None:
         while (fn := self._next()) is not None:
-            fn()
+            try:
+                fn()
+            except BaseException:  # noqa: BLE001  # whatever it is, the next are called
+                task_log.exception("The thread %r goes on after an exception:", self._name)
             del fn
 
     def _next(self) -> Callable[[], object] | None:
@@ -84,10 +124,15 @@ class TimerThread:
             while not self._stopped:
                 if not self._due:
                     self._changed.wait()
+                elif self._due[0][2].fn is None:
+                    heapq.heappop(self._due)
+                    self._called_off -= 1
                 elif (rest := self._due[0][0] - time.monotonic()) > 0:
                     self._changed.wait(rest)
                 else:
-                    return heapq.heappop(self._due)[2]
+                    alarm = heapq.heappop(self._due)[2]
+                    fn, alarm.fn = alarm.fn, None
+                    return fn
         return None
 
     def stop(self) -> None:

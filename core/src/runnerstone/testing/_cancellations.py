@@ -81,7 +81,9 @@ class CancellationTests(CallSuite):
         if not getattr(task_runner.capabilities, capability):
             pytest.skip(f"capabilities.{capability} is false")
         running = make.call(task, meeting.address, "running")  # type: ignore[arg-type]  # pytest's parameter
-        self.in_time(submit, started_runner, [running], ends)
+        threading.Thread(  # which a sequential runner keeps until the call ends
+            target=submit, args=(started_runner, [running], ends), daemon=True
+        ).start()
         meeting.wait_for(1)
 
         self.in_time(started_runner.cancel, running)
@@ -126,7 +128,7 @@ class CancellationTests(CallSuite):
         make = CallMaker(runner)
         calls = [make.call(meet, meeting.address, str(number)) for number in range(5)]
         self.in_time(submit, runner, calls, ends)
-        meeting.wait_for(1)
+        meeting.wait_for(min(runner.slots() or 1, len(calls)))
         stopping = threading.Thread(target=runner.stop, daemon=True)
 
         stopping.start()

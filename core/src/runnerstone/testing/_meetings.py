@@ -76,7 +76,8 @@ class Meeting:
 
 def attend(address: Address, name: str) -> None:
     """Tell the test that `name` is here, and block until it lets go."""
-    with suppress(ConnectionError), socket.create_connection(address) as seat:
+    with suppress(ConnectionError), socket.socket() as seat:
+        seat.connect(address)
         seat.sendall(f"{name}\n".encode())
         seat.recv(1)
 
@@ -99,7 +100,8 @@ def attend_in_python(address: Address, name: str, *, stubbornly: bool) -> None:
     Args:
         stubbornly: Ignore what interrupts.
     """
-    with suppress(ConnectionError), socket.create_connection(address) as seat:
+    with suppress(ConnectionError), socket.socket() as seat:
+        seat.connect(address)
         seat.sendall(f"{name}\n".encode())
         while True:
             try:

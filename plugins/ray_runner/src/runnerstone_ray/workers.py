@@ -2,7 +2,6 @@
 
 import pickle
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, Final
 
 from runnerstone.programs import Program
@@ -53,23 +52,22 @@ def remote_function(program: Program, limit: int, cpus: int) -> Any:
         limit: Size up to which a value goes to the driver with the outcome, in bytes.
         cpus: How many CPUs a call takes.
     """
-    return _remote_function(
-        (program.digest, program.payload),
-        (program.task_name, program.key, program.is_async),
-        limit,
-        cpus,
-    )
+    known = program.digest, limit, cpus
+    function = _functions.get(known)
+    if function is None:
+        # A copy, since the driver's refers to the user's own function, and what hangs on that.
+        function = _functions.setdefault(known, _made(program.bare(), limit, cpus))
+        for oldest in list(_functions)[:-FUNCTIONS_KEPT]:
+            _functions.pop(oldest, None)
+    return function
 
 
-@lru_cache(maxsize=FUNCTIONS_KEPT)
-def _remote_function(
-    packed: tuple[bytes, bytes], facts: tuple[str, str, bool], limit: int, cpus: int
-) -> Any:
+_functions: dict[tuple[bytes, int, int], Any] = {}
+
+
+def _made(program: Program, limit: int, cpus: int) -> Any:
     import ray  # heavy, and needed only where a flow runs on Ray
 
-    # A copy, since the driver's refers to the user's own function, and what hangs on that.
-    name, key, is_async = facts
-    program = Program(name, key, is_async=is_async, packed=packed)
     # Retries are the engine's, which counts them. Task events feed Ray's dashboard, and cost much.
     remote: Any = ray.remote  # its types do not know all options
     options = {"num_returns": 2, "max_retries": 0, "enable_task_events": False, "num_cpus": cpus}

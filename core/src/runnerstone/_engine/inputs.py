@@ -1,0 +1,58 @@
+"""What fills the slots in a call's arguments: futures, marked ones, and quoted values."""
+
+from typing import Any, Final
+
+from runnerstone._pickles import Pickled, dump, safe_repr
+from runnerstone.annotations import AllowFailure, Quote
+from runnerstone.contracts import Reference
+from runnerstone.errors import TaskFailedError
+from runnerstone.futures import TaskFuture
+
+Input = TaskFuture[Any] | AllowFailure | Quote
+
+INPUTS: Final = frozenset({TaskFuture, AllowFailure, Quote})
+
+
+def future_of(item: Input) -> TaskFuture[Any] | None:
+    """The future in it; None if it is a quoted value."""
+    if isinstance(item, TaskFuture):
+        return item
+    return item.future if isinstance(item, AllowFailure) else None
+
+
+def value_of(item: Input) -> Any:
+    """What code in the driver gets for it, its future being final.
+
+    That is a value, or the exception of a failure that is allowed; others have to be ruled out.
+    """
+    if isinstance(item, Quote):
+        return item.value
+    future = item if isinstance(item, TaskFuture) else item.future
+    return future.result() if future._problem is None else future._problem.error()
+
+
+def content_of(item: Input, consumer: object) -> Pickled | Reference:
+    """The same for a call that travels: pickled, or where it is on the cluster.
+
+    Args:
+        item: What fills a slot.
+        consumer: The engine whose call it is for.
+    """
+    if isinstance(item, Quote):
+        return dump(item.value, snapshot=True)
+    future = item if isinstance(item, TaskFuture) else item.future
+    if future._problem is not None:
+        return _dump_error(future._problem.error())
+    content = future._content
+    if isinstance(content, Pickled):
+        return content
+    if isinstance(content, Reference):
+        return content if future._owner is consumer else future._owner.fetch(future)
+    return dump(content)
+
+
+def _dump_error(error: BaseException) -> Pickled:
+    try:
+        return dump(error)
+    except Exception:  # noqa: BLE001  # whatever its __reduce__ raises
+        return dump(TaskFailedError(f"the task raised {safe_repr(error)}"))

@@ -1,0 +1,50 @@
+"""What the outcome of an attempt comes to."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import attrs
+
+from runnerstone._engine.inputs import Input, future_of
+from runnerstone.outcomes import Crash, Failure, Outcome
+from runnerstone.runs import NoValue, Problem
+from runnerstone.states import COMPLETED, Cancelled, Crashed, Failed, State
+
+TASK_FAILED: Final = Failed("Task run encountered an exception.")
+
+
+def judge(
+    outcome: Outcome, upstream: Sequence[Input], *, interrupted: bool
+) -> tuple[State, Problem | None]:
+    """The state that an attempt ends in, and why it has no value; None if it has one.
+
+    Args:
+        outcome: Its call's.
+        upstream: What the call took.
+        interrupted: Whether Ctrl-C has come during the flow run.
+    """
+    problem: Problem | None = outcome.problem
+    state = COMPLETED if outcome.state is None else outcome.state
+    if outcome.state is not None and not state.is_final():
+        state = Failed(f"Task returned a state that is not final: {state}")
+    elif outcome.state is None and isinstance(problem, Failure):
+        state = TASK_FAILED
+    elif isinstance(problem, Crash):
+        problem = _naming_lost(problem, upstream)
+        state = Crashed(problem.message)
+    if interrupted and isinstance(problem, Failure) and problem.interrupted:
+        state = Cancelled("Interrupted.")
+        problem = None
+    if problem is None and not state.is_completed():
+        problem = NoValue(state)
+    return state, problem
+
+
+def _naming_lost(crash: Crash, upstream: Sequence[Input]) -> Crash:
+    """The crash, its message naming the runs whose values turned out to be gone."""
+    lost = [future_of(upstream[number]) for number in crash.lost if number < len(upstream)]
+    names = [repr(future.name) for future in lost if future is not None]
+    if not names:
+        return crash
+    values = "the value of task run" if len(names) == 1 else "the values of task runs"
+    return attrs.evolve(crash, message=f"{crash.message}; lost: {values} {', '.join(names)}")

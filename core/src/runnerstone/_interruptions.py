@@ -1,0 +1,66 @@
+"""Interrupting Python code that another thread executes, between two of its bytecodes.
+
+What waits in C code, such as a sleep or a read, is interrupted once that returns.
+"""
+
+import threading
+from typing import Final
+
+# Held while an exception is sent, and while one that came too late is taken back.
+_sending: Final = threading.Lock()
+
+
+class Interruption(BaseException):
+    """Raised in the code of a task that is cancelled, or that has used up its time."""
+
+
+class Interruptible:
+    """A stretch of code that one thread executes, and that another may interrupt, once.
+
+    The thread enters and leaves without a lock. It says where it is before it looks whether it is
+    to be interrupted, and the other one does so the other way round, so that one of them notices.
+    After `leave` nothing of an interruption can reach the thread.
+    """
+
+    __slots__ = ("_is_interrupted", "_thread")
+
+    def __init__(self) -> None:
+        self._thread: int | None = None
+        self._is_interrupted = False
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether anybody has interrupted it, or tried to before it began."""
+        return self._is_interrupted
+
+    def enter(self) -> None:
+        """Begin, in the calling thread; raises Interruption if it is to end at once."""
+        self._thread = threading.get_ident()
+        if self._is_interrupted:
+            self.leave()
+            raise Interruption
+
+    def leave(self) -> None:
+        """End; in the thread that entered, also after an interruption, and harmless twice."""
+        self._thread = None
+        if self._is_interrupted:
+            with _sending:
+                _set(threading.get_ident(), None)
+
+    def interrupt(self) -> None:
+        """Raise `Interruption` in the thread that executes the code; from any other thread."""
+        with _sending:
+            if self._is_interrupted:
+                return
+            self._is_interrupted = True
+            thread = self._thread
+            if thread is not None:
+                _set(thread, Interruption)
+
+
+def _set(thread: int, kind: type[BaseException] | None) -> None:
+    """Have an exception raised in a thread as soon as it executes a bytecode, or not any more."""
+    import ctypes  # slow to load, and few runs are interrupted
+
+    what = None if kind is None else ctypes.py_object(kind)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), what)

@@ -1,0 +1,64 @@
+"""What is known of the functions that are decorated."""
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+_MANY: Final = sys.maxsize
+
+
+def name_of(fn: Any) -> str:
+    """The name of a function; of a ``functools.partial`` that of what it calls."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return str(getattr(fn, "__name__", type(fn).__name__))
+
+
+def is_coroutine_function(fn: Callable[..., Any]) -> bool:
+    """Whether calls give coroutines, also of objects whose ``__call__`` is an ``async def``."""
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__)
+
+
+def signature_of(fn: Callable[..., Any]) -> inspect.Signature:
+    """The signature of a callable; of one that does not tell, that it takes anything."""
+    try:
+        return inspect.signature(fn)
+    except ValueError:  # some builtins do not tell theirs
+        kinds = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+        return inspect.Signature(
+            [
+                inspect.Parameter(name, kind)
+                for name, kind in zip(("args", "kwargs"), kinds, strict=True)
+            ]
+        )
+
+
+def arity(signature: inspect.Signature) -> tuple[int, int]:
+    """Between which numbers of positional arguments a call without keywords fits; none if 1 > 0."""
+    least = most = 0
+    for parameter in signature.parameters.values():
+        required = parameter.default is parameter.empty
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            most = _MANY
+        elif parameter.kind is parameter.KEYWORD_ONLY:
+            if required:
+                return 1, 0
+        elif parameter.kind is not parameter.VAR_KEYWORD:
+            least += required
+            most += 1
+    return least, most
+
+
+def bound_arguments(
+    signature: inspect.Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The arguments by the parameters' names, defaults and what ``**kwargs`` takes included."""
+    bound = signature.bind(*args, **kwargs)
+    bound.apply_defaults()
+    arguments = dict(bound.arguments)
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            arguments |= arguments.pop(parameter.name)
+    return arguments
