@@ -196,6 +196,12 @@ class TaskFuture(Generic[R_co]):
             self._callbacks.append(fn)
             return True
 
+    def _forget(self, fn: Callable[[], None]) -> None:
+        """Take back what `_when_final` was given; nothing happens if the run has ended."""
+        with self._lock:
+            if not self._final and self._callbacks is not None and fn in self._callbacks:
+                self._callbacks.remove(fn)
+
     def _settle(self, content: Any, problem: Problem | None) -> list[Any] | None:
         """Make the future final; for the engine, which holds the lock. Return the dependents."""
         if problem is not None:
@@ -240,15 +246,24 @@ class TaskFuture(Generic[R_co]):
         if not self.wait(timeout):
             raise TimeoutError(f"task run {self.name!r} is {self.state.name} after {timeout} s")
 
-    def __await__(self) -> Generator[Any, None, R_co]:
+    async def _become_final(self) -> None:
+        """Return once the run is final, however it ended."""
         import asyncio  # heavy, and whoever awaits has it loaded
 
         loop = asyncio.get_running_loop()
-        if not self._final:
-            woken = loop.create_future()
+        woken = loop.create_future()
+        wake_up = partial(wake, loop, woken)
+        if self._when_final(wake_up):
+            try:
+                await woken
+            finally:
+                self._forget(wake_up)
 
-            if self._when_final(partial(wake, loop, woken)):
-                yield from woken
+    def __await__(self) -> Generator[Any, None, R_co]:
+        import asyncio  # as above
+
+        if not self._final:
+            yield from self._become_final().__await__()
         if self._problem is None and type(self._content) is Reference:
             return (yield from asyncio.to_thread(self.result).__await__())
         return self.result()
