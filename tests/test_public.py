@@ -33,6 +33,7 @@ INTERNAL = {
         *("PENDING", "RETRYING", "RUNNING", "aggregate"),
     },
     "runnerstone.tasks": {"is_coroutine_function", "signature_of", "task_key"},
+    "runnerstone.waits": {"not_final_error"},
 }
 # Modules with public names that other modules define.
 REEXPORTING = {

@@ -6,6 +6,7 @@ while user code runs.
 
 import threading
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from functools import partial
 from logging import getLogger
 from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Protocol, TypeVar
@@ -197,10 +198,15 @@ class TaskFuture(Generic[R_co]):
             return True
 
     def _forget(self, fn: Callable[[], None]) -> None:
-        """Take back what `_when_final` was given; nothing happens if the run has ended."""
-        with self._lock:
-            if not self._final and self._callbacks is not None and fn in self._callbacks:
-                self._callbacks.remove(fn)
+        """Take back what `_when_final` was given; nothing happens if the run has ended.
+
+        It takes no lock: a waiter that is dropped calls it, maybe from the garbage collector, which
+        may run in a thread that holds the lock.
+        """
+        callbacks = self._callbacks
+        if callbacks is not None:
+            with suppress(ValueError):
+                callbacks.remove(fn)
 
     def _settle(self, content: Any, problem: Problem | None) -> list[Any] | None:
         """Make the future final; for the engine, which holds the lock. Return the dependents."""
@@ -223,7 +229,7 @@ class TaskFuture(Generic[R_co]):
         """Call the callbacks; for the engine, which holds no lock."""
         if self._callbacks is not None:
             callbacks, self._callbacks = self._callbacks, None
-            for fn in callbacks:
+            for fn in tuple(callbacks):  # another thread may be taking one back
                 fn()
 
     def _call(self, fn: Callable[["TaskFuture[R_co]"], object]) -> None:
