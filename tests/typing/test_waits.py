@@ -37,7 +37,7 @@ def asks_for_results(numbers: TaskFutureList[int]) -> None:
 
 
 def uses_as_a_list(numbers: TaskFutureList[int], texts: TaskFutureList[str]) -> None:
-    assert_type(numbers[0], TaskFuture[int])
+    assert_type(numbers[0].result(), int)
     assert_type(numbers[1:], TaskFutureList[int])
     assert_type(numbers + numbers, TaskFutureList[int])
     assert_type(numbers + [numbers[0]], TaskFutureList[int])  # noqa: RUF005
