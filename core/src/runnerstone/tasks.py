@@ -9,7 +9,9 @@ from typing import Any, Final, Generic, ParamSpec, TypedDict, TypeVar, Unpack, c
 import attrs
 
 from runnerstone._context import current_run
+from runnerstone._maps import MappedArguments, TaskFutureIterator
 from runnerstone.errors import NotInFlowError
+from runnerstone.future_lists import TaskFutureList
 from runnerstone.futures import TaskFuture
 
 __all__ = ["Task", "TaskKeywords", "TaskOptions", "task"]
@@ -160,6 +162,84 @@ class Task(Generic[P, R_co]):
                 + f": submit it in a flow's body, or run it right here with {self.name}(...)"
             )
         return run.submit(self, args, kwargs, _futures(kwargs.pop("wait_for", ())))
+
+    @overload
+    def map(
+        self: "Task[..., Coroutine[Any, Any, T]]",
+        /,
+        *args: Any,
+        wait_for: Iterable[TaskFuture[Any]] = (),
+        buffersize: None = None,
+        **kwargs: Any,
+    ) -> TaskFutureList[T]: ...
+    @overload
+    def map(
+        self,
+        /,
+        *args: Any,
+        wait_for: Iterable[TaskFuture[Any]] = (),
+        buffersize: None = None,
+        **kwargs: Any,
+    ) -> TaskFutureList[R_co]: ...
+    @overload
+    def map(
+        self: "Task[..., Coroutine[Any, Any, T]]",
+        /,
+        *args: Any,
+        wait_for: Iterable[TaskFuture[Any]] = (),
+        buffersize: int,
+        **kwargs: Any,
+    ) -> TaskFutureIterator[T]: ...
+    @overload
+    def map(
+        self,
+        /,
+        *args: Any,
+        wait_for: Iterable[TaskFuture[Any]] = (),
+        buffersize: int,
+        **kwargs: Any,
+    ) -> TaskFutureIterator[R_co]: ...
+    def map(
+        self,
+        /,
+        *args: Any,
+        wait_for: Iterable[TaskFuture[Any]] = (),
+        buffersize: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Submit a run for each element of the arguments that are iterable.
+
+        Strings, bytes, what is no iterable and what is `unmapped` are passed to each run as they
+        are. A future among the arguments is waited for.
+
+        Args:
+            args: The function's.
+            wait_for: Futures that have to complete first, for each run.
+            buffersize: Submit at most so many runs ahead of those whose futures were taken, and
+                read the arguments no further. None reads them to their ends and submits all.
+            kwargs: The function's.
+
+        Returns:
+            A `TaskFutureList`, or a `TaskFutureIterator` if there is a `buffersize`.
+
+        Raises:
+            NotInFlowError: If this is not a flow's body.
+            TypeError: If an argument is a mapping, none is iterable, or they do not fit.
+            ValueError: If the arguments' lengths differ.
+        """
+        run = current_run.get()
+        if run is None or not hasattr(run, "submit"):
+            raise NotInFlowError(f"task {self.name!r} was mapped outside of a flow's body")
+        self.check_arguments(args, kwargs)
+        awaited = _futures(wait_for)
+        arguments = MappedArguments(self.name, self._signature, args, kwargs)
+
+        def submit(args: tuple[Any, ...], kwargs: dict[str, Any], map_index: int) -> Any:  # noqa: ARG001  # runs are not told theirs
+            return run.submit(self, args, kwargs, awaited)
+
+        if buffersize is None:
+            return arguments.submit_all(submit)
+        return TaskFutureIterator(arguments.submissions(submit), buffersize)
 
     def with_options(self, **options: Unpack[TaskKeywords]) -> "Task[P, R_co]":
         """A task of the same function with some options changed."""
