@@ -2,15 +2,18 @@ import asyncio
 import pickle
 import weakref
 from threading import Event
+from typing import ClassVar
 
+import attrs
 import pytest
 
 from runnerstone import flow, task
-from runnerstone.errors import TaskCancelledError
+from runnerstone.errors import ResultGoneError, TaskCancelledError, ValueLostError
 from runnerstone.future_lists import TaskFutureList
 from runnerstone.task_runners import (
     Capabilities,
     ConcurrentTaskRunner,
+    Reference,
     SequentialTaskRunner,
     TaskRunner,
 )
@@ -25,6 +28,28 @@ class CopyingTaskRunner(TaskRunner):
 
     def submit(self, call, report):
         report.done(pickle.loads(pickle.dumps(call))(*call.upstream))
+
+
+class KeepingTaskRunner(TaskRunner):
+    """Keeps the values that calls return, and tells how often it was asked for some."""
+
+    lost: tuple[int, ...] = ()
+
+    capabilities = Capabilities(parallel=False)
+    fetched: ClassVar[list[int]] = []
+
+    def submit(self, call, report):
+        outcome = pickle.loads(pickle.dumps(call))(*call.upstream)
+        if outcome.problem is None:
+            handle = call.number, outcome.value
+            outcome = attrs.evolve(outcome, value=Reference(handle, lambda _: None))
+        report.done(outcome)
+
+    def fetch(self, references):
+        self.fetched.append(len(references))
+        if any(reference.handle[0] in self.lost for reference in references):
+            raise ValueLostError("worker 3 died")
+        return [reference.handle[1] for reference in references]
 
 
 @pytest.fixture(
@@ -198,6 +223,45 @@ def test_result_that_takes_too_long_is_a_timeout(in_flow, gate):
 def test_an_unknown_way_with_errors_is_refused():
     with pytest.raises(ValueError, match=r"^on_error is 'raise', 'collect' or 'skip', not 'drop'$"):
         TaskFutureList().result(on_error="drop")
+
+
+@pytest.mark.parametrize("on_error", ["raise", "collect", "skip"])
+def test_values_that_stayed_behind_are_fetched_at_once(in_flow, on_error):
+    KeepingTaskRunner.fetched.clear()
+
+    @in_flow(KeepingTaskRunner())
+    def body():
+        futures = parsed(1, 2, 3)
+
+        assert TaskFutureList([*futures, *futures]).result(on_error=on_error) == [1, 2, 3] * 2
+
+    assert KeepingTaskRunner.fetched == [3]
+
+
+def test_values_that_are_lost_are_errors_of_their_own(in_flow):
+    @in_flow(KeepingTaskRunner(lost=(1,)))
+    def body():
+        futures = parsed(1, 2, 3)
+
+        first, second, third = futures.result(on_error="collect")
+        assert (first, type(second), third) == (1, ValueLostError, 3)
+        assert futures.result(on_error="skip") == [1, 3]
+        with pytest.raises(ValueLostError, match="worker 3 died"):
+            futures.result()
+
+
+def test_values_that_went_away_with_their_task_runner_are_said_to_have():
+    kept = []
+
+    @flow(task_runner=KeepingTaskRunner())
+    def body():
+        kept.append(parsed(1, 2))
+
+    body()
+
+    with pytest.raises(ResultGoneError, match=r"^the value of task run 'parse-.*-0' went away"):
+        kept[0].result()
+    assert [type(it) for it in kept[0].result(on_error="collect")] == [ResultGoneError] * 2
 
 
 # Waiting

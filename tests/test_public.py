@@ -23,7 +23,7 @@ INTERNAL = {
     "runnerstone.cli": {"EXAMPLES", "INTERRUPTED", "run", "runners"},
     "runnerstone.contracts": {"check_task_runner_class", "refuse"},
     "runnerstone.flows": {"TaskRunnerChoice"},
-    "runnerstone.futures": {"LOOK_UP_SECONDS", "Owner", "wait_for_release", "wake"},
+    "runnerstone.futures": {"LOOK_UP_SECONDS", "Owner", "fetch_all", "wait_for_release", "wake"},
     "runnerstone.hookspecs": {"PROJECT", "TASK_RUNNER_GROUP", "hookspec"},
     "runnerstone.outcomes": {"EXCEPTION_LIMIT"},
     "runnerstone.programs": {"PROGRAMS_KEPT", "Runnable"},

@@ -1,10 +1,11 @@
 """Lists of futures, as `Task.map` gives them."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, Literal, SupportsIndex, TypeVar, overload
 
 from runnerstone._containers import rebuilt_as_list
-from runnerstone.futures import TaskFuture
+from runnerstone.futures import TaskFuture, fetch_all
 from runnerstone.waits import ALL_COMPLETED, FIRST_EXCEPTION, not_final_error, wait
 
 __all__ = ["TaskFutureList"]
@@ -59,7 +60,10 @@ class TaskFutureList(list[TaskFuture[R]]):
         if not_done:
             raise not_final_error(not_done, len(done) + len(not_done), timeout)
         if first:
+            fetch_all(self)
             return [future.result() for future in self]
+        with suppress(Exception):  # each is asked for once more, and tells what became of it
+            fetch_all(self)
         outcomes = map(_outcome_of, self)
         if on_error == "collect":
             return [value if error is None else error for value, error in outcomes]

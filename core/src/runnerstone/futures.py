@@ -5,7 +5,7 @@ while user code runs.
 """
 
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from functools import partial
 from logging import getLogger
@@ -32,6 +32,8 @@ class Owner(Protocol):
     def cancel(self, future: "TaskFuture[Any]") -> bool: ...
 
     def fetch(self, future: "TaskFuture[Any]") -> Pickled: ...
+
+    def fetch_all(self, futures: Iterable["TaskFuture[Any]"]) -> None: ...
 
     def call_back(self, fn: Callable[[], None]) -> None: ...
 
@@ -295,6 +297,18 @@ class TaskFuture(Generic[R_co]):
 
     def __repr__(self) -> str:
         return f"<TaskFuture {self.name!r} {self.state.name}>"
+
+
+def fetch_all(futures: Iterable[TaskFuture[Any]]) -> None:
+    """Bring the values of completed runs to the driver, in one batch a flow run.
+
+    Raises:
+        ValueLostError: If one of them is gone with its worker.
+        ResultGoneError: If one of them went away with its task runner.
+    """
+    absent = [it for it in dict.fromkeys(futures) if it._is_absent()]  # noqa: SLF001  # it is here
+    for owner in {future._owner for future in absent}:  # noqa: SLF001  # likewise
+        owner.fetch_all(absent)
 
 
 def wait_for_release(lock: threading.Lock, timeout: float | None = None) -> bool:
