@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runnerstone._arguments import Template, extract, extract_arguments
+from runnerstone._containers import rebuilt_as_list
 
 DEPTH = 50_000
 
@@ -429,6 +430,36 @@ def test_what_is_hashed_is_complete_by_then(record):
     filled = fill(value, "a", "b")
 
     assert filled == {frozenset([record(("a", 1))]): {record("b")}}
+
+
+def test_what_is_to_be_rebuilt_as_a_list_is_one_wherever_it_is():
+    @rebuilt_as_list
+    class Listed(list):
+        __slots__ = ()
+
+    value = [Listed([Marked(), 1]), {"a": Listed([2])}, Listed()]
+
+    filled = fill(value, 0)
+
+    assert filled == [[0, 1], {"a": [2]}, []]
+    assert {type(it) for it in (filled[0], filled[1]["a"], filled[2])} == {list}
+
+
+@pytest.mark.parametrize("content", [[], [1], [[]]], ids=len)
+@pytest.mark.parametrize("wrap", [lambda it: it, lambda it: [it], lambda it: {"a": (it,)}])
+def test_what_is_to_be_rebuilt_as_a_list_is_so_though_nothing_is_found(content, wrap):
+    @rebuilt_as_list
+    class Listed(list):
+        __slots__ = ()
+
+    for arguments in [((wrap(Listed(content)),), {}), ((), {"x": wrap(Listed(content))})]:
+        found, template = extract_arguments(*arguments, WANTED)
+
+        args, kwargs = template.fill(found)
+        filled = args[0] if args else kwargs["x"]
+        assert found == []
+        assert repr(filled) == repr(wrap(content))
+        assert "Listed" not in str(pickle.dumps(template))
 
 
 # Leaves

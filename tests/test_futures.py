@@ -614,6 +614,19 @@ def test_cancelling_the_awaiter_does_not_cancel_the_run():
             assert await future == "through"
 
 
+def test_an_awaiter_that_was_cancelled_leaves_nothing_behind():
+    @in_async_flow(ONE_THREAD)
+    async def body():
+        with Gate() as gate:
+            future = pass_gate.submit(gate)
+
+            for _ in range(3):
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(awaited(future), timeout=0.01)
+
+            assert future._callbacks == []  # no part of the interface
+
+
 def test_a_run_may_end_when_the_loop_that_awaited_it_is_closed():
     @in_flow(ONE_THREAD)
     def body():

@@ -19,13 +19,13 @@ LATER = {
 # Names without underscore that other modules of core, or its tests, use, and nobody else. A new one
 # is entered here or in its module's `__all__`: that is the decision whether it is public.
 INTERNAL = {
-    "runnerstone.annotations": {"AllowFailure", "Quote", "Unmapped", "named"},
+    "runnerstone.annotations": {"AllowFailure", "Quote", "named"},
     "runnerstone.calls": {"TASK_LOG", "run_coroutine"},
     "runnerstone.cli": {"EXAMPLES", "INTERRUPTED", "run", "runners"},
     "runnerstone.contracts": {"check_task_runner_class", "refuse"},
     "runnerstone.contexts": {"ambient_tags"},
     "runnerstone.delays": {"Delay", "checked_delay", "seconds_before"},
-    "runnerstone.futures": {"LOOK_UP_SECONDS", "Owner", "wait_for_release", "wake"},
+    "runnerstone.futures": {"LOOK_UP_SECONDS", "Owner", "fetch_all", "wait_for_release", "wake"},
     "runnerstone.hookspecs": {"PROJECT", "TASK_RUNNER_GROUP", "hookspec"},
     "runnerstone.options": {"Hooks", "RetryOn", "RunName", "TaskRunnerChoice", "label_set"},
     "runnerstone.outcomes": {"EXCEPTION_LIMIT", "with_note"},
@@ -36,6 +36,7 @@ INTERNAL = {
         *("PENDING", "RETRYING", "RUNNING", "aggregate", "exceeded"),
     },
     "runnerstone.tasks": {"task_key"},
+    "runnerstone.waits": {"not_final_error"},
 }
 # Modules with public names that other modules define.
 REEXPORTING = {

@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 
 from runnerstone._containers import (
+    AS_LISTS,
     BUILDERS,
     HASHING,
     IMMUTABLE,
@@ -61,10 +62,10 @@ class Template:
 
 
 def extract(value: Any, wanted: frozenset[type]) -> tuple[list[Any], Template | None]:
-    """Return the found objects and the template of the value; `([], None)` if none was found.
+    """Return the found objects and the template of the value; None if it stays what it is.
 
     Each object is found once, by identity, in the order of the first visit. A container with none
-    below it stays what it is, a constant.
+    below it stays what it is, a constant, unless it is to be rebuilt as another type.
 
     Args:
         wanted: The exact types to find. What is inside such an object is not searched.
@@ -73,7 +74,7 @@ def extract(value: Any, wanted: frozenset[type]) -> tuple[list[Any], Template | 
         return [value], Template(1, (), 0)
     search = _Search(wanted)
     search.walk(value)
-    return search.found, search.template() if search.found else None
+    return search.found, search.template() if search.found or search.converts else None
 
 
 def extract_arguments(
@@ -97,7 +98,9 @@ def extract_arguments(
                 found.append(part)
             holes.append((place, slot))
             parts[place] = None
-        elif cls not in LEAVES and not LEAVES.issuperset(map(type, read(part)[0])):
+        elif cls in AS_LISTS or (
+            cls not in LEAVES and not LEAVES.issuperset(map(type, read(part)[0]))
+        ):
             return extract((args, {**kwargs}), wanted)
     if not found:
         return [], None
@@ -122,7 +125,7 @@ class _Node:
     holes: list[tuple[int, int]] = attrs.Factory(list)  # place, slot
     children: list[tuple[int, "_Node"]] = attrs.Factory(list)  # place, node
     register: int = -1
-    is_dirty: bool = False  # a found object is below it
+    is_dirty: bool = False  # a found object, or what is rebuilt as another type, is below it
     is_cyclic: bool = True  # it is on a cycle or above one, or this is not known yet
 
 
@@ -131,6 +134,7 @@ class _Search:
 
     def __init__(self, wanted: frozenset[type]) -> None:
         self.found: list[Any] = []
+        self.converts = False  # whether a container is to be rebuilt, though nothing is found in it
         self._wanted = wanted
         self._slots: dict[int, int] = {}  # by identity
         self._seen: dict[int, _Node | None] = {}  # by identity
@@ -166,7 +170,9 @@ class _Search:
         types = {*map(type, parts)}
         searched = {t for t in types - LEAVES if t in self._wanted or kind_of(t).base}
         self._seen[id(value)] = None
-        if not searched:
+        if type(value) in AS_LISTS:
+            self.converts = True
+        elif not searched:
             return None
         base = kind_of(type(value)).base
         node = _Node(type(value), base, parts, size, names, searched, enumerate(parts))
@@ -195,12 +201,14 @@ class _Search:
         return Template(len(self.found), self._steps, self._postorder[-1].register)
 
     def _dirty(self) -> list[_Node]:
-        """Return the nodes with a found object below them, in postorder, and cut holes in them."""
+        """Return the nodes to rebuild, in postorder, and cut holes in them."""
         parents: dict[_Node, list[_Node]] = {node: [] for node in self._postorder}
         for node in self._postorder:
             for _, child in node.children:
                 parents[child].append(node)
-        pending = [x for x in self._postorder if x.holes or type(x.parts) is slice]
+        pending = [
+            x for x in self._postorder if x.holes or type(x.parts) is slice or x.cls in AS_LISTS
+        ]
         for node in pending:  # and what is added on the way
             if not node.is_dirty:
                 node.is_dirty = True

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import chain
 from types import BuiltinFunctionType, MemberDescriptorType, NoneType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 from weakref import ref
+
+L = TypeVar("L", bound=list[Any])
 
 LEAVES: Final[frozenset[type]] = frozenset({bool, bytes, complex, float, int, str, type, NoneType})
 IMMUTABLE: Final = (tuple, frozenset)
@@ -83,6 +85,17 @@ BUILDERS: Final[dict[type, Callable[[list[Any]], Any]]] = {
     **{cls: cls for cls in (list, tuple, set, frozenset)},
     dict: _make_dict,
 }
+
+
+# Subclasses of list that tasks are to get as plain lists.
+AS_LISTS: Final[set[type]] = set()
+
+
+def rebuilt_as_list(cls: type[L]) -> type[L]:
+    """Have the instances of a subclass of list, without attributes, rebuilt as plain lists."""
+    BUILDERS[cls] = list
+    AS_LISTS.add(cls)
+    return cls
 
 
 def make_object(

@@ -1,7 +1,7 @@
 """Marks for arguments: how a task takes what is inside."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 import attrs
 
@@ -28,16 +28,20 @@ class Quote:
 
 
 @attrs.frozen(eq=False)
-class Unmapped:
-    """A value that `Task.map` passes to each run."""
+class unmapped(Generic[T]):  # noqa: N801  # it is called around an argument, as a function is
+    """Have `Task.map` pass an iterable to each run as it is, and not map over it.
 
-    value: Any
+    Attributes:
+        value: What each run gets.
+    """
+
+    value: T
 
 
 if TYPE_CHECKING:
 
     @overload
-    def allow_failure(future: TaskFuture[T]) -> T | BaseException: ...
+    def allow_failure(future: TaskFuture[Any]) -> Any: ...
     @overload
     def allow_failure(future: T) -> T | BaseException: ...
 
@@ -58,11 +62,6 @@ def quote(value: T) -> T:
     is the value already.
     """
     return cast("T", Quote(value)) if hasattr(current_run.get(), "submit") else value
-
-
-def unmapped(value: T) -> T:
-    """Have `Task.map` pass an argument to each run as it is, though it is iterable."""
-    return cast("T", Unmapped(value))
 
 
 def named(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,8 @@ while user code runs.
 """
 
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
+from contextlib import suppress
 from functools import partial
 from logging import getLogger
 from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Protocol, TypeVar
@@ -32,6 +33,8 @@ class Owner(Protocol):
     def cancel(self, future: "TaskFuture[Any]") -> bool: ...
 
     def fetch(self, future: "TaskFuture[Any]") -> Pickled: ...
+
+    def fetch_all(self, futures: Iterable["TaskFuture[Any]"]) -> None: ...
 
     def call_back(self, fn: Callable[[], None]) -> None: ...
 
@@ -201,6 +204,17 @@ class TaskFuture(Generic[R_co]):
             self._callbacks.append(fn)
             return True
 
+    def _forget(self, fn: Callable[[], None]) -> None:
+        """Take back what `_when_final` was given; nothing happens if the run has ended.
+
+        It takes no lock: a waiter that is dropped calls it, maybe from the garbage collector, which
+        may run in a thread that holds the lock.
+        """
+        callbacks = self._callbacks
+        if callbacks is not None:
+            with suppress(ValueError):
+                callbacks.remove(fn)
+
     def _settle(self, content: Any, problem: Problem | None) -> list[Any] | None:
         """Make the future final; for the engine, which holds the lock. Return the dependents."""
         if problem is not None:
@@ -222,7 +236,7 @@ class TaskFuture(Generic[R_co]):
         """Call the callbacks; for the engine, which holds no lock."""
         if self._callbacks is not None:
             callbacks, self._callbacks = self._callbacks, None
-            for fn in callbacks:
+            for fn in tuple(callbacks):  # another thread may be taking one back
                 fn()
 
     def _call(self, fn: Callable[["TaskFuture[R_co]"], object]) -> None:
@@ -245,15 +259,24 @@ class TaskFuture(Generic[R_co]):
         if not self.wait(timeout):
             raise TimeoutError(f"task run {self.name!r} is {self.state.name} after {timeout} s")
 
-    def __await__(self) -> Generator[Any, None, R_co]:
+    async def _become_final(self) -> None:
+        """Return once the run is final, however it ended."""
         import asyncio  # heavy, and whoever awaits has it loaded
 
         loop = asyncio.get_running_loop()
-        if not self._final:
-            woken = loop.create_future()
+        woken = loop.create_future()
+        wake_up = partial(wake, loop, woken)
+        if self._when_final(wake_up):
+            try:
+                await woken
+            finally:
+                self._forget(wake_up)
 
-            if self._when_final(partial(wake, loop, woken)):
-                yield from woken
+    def __await__(self) -> Generator[Any, None, R_co]:
+        import asyncio  # as above
+
+        if not self._final:
+            yield from self._become_final().__await__()
         if self._problem is None and type(self._content) is Reference:
             return (yield from asyncio.to_thread(self.result).__await__())
         try:
@@ -283,6 +306,18 @@ class TaskFuture(Generic[R_co]):
 
     def __repr__(self) -> str:
         return f"<TaskFuture {self.name!r} {self.state.name}>"
+
+
+def fetch_all(futures: Iterable[TaskFuture[Any]]) -> None:
+    """Bring the values of completed runs to the driver, in one batch a flow run.
+
+    Raises:
+        ValueLostError: If one of them is gone with its worker.
+        ResultGoneError: If one of them went away with its task runner.
+    """
+    absent = [it for it in dict.fromkeys(futures) if it._is_absent()]  # noqa: SLF001  # it is here
+    for owner in {future._owner for future in absent}:  # noqa: SLF001  # likewise
+        owner.fetch_all(absent)
 
 
 def wait_for_release(lock: threading.Lock, timeout: float | None = None) -> bool:

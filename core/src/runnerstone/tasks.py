@@ -19,6 +19,7 @@ from typing import (
 import attrs
 
 from runnerstone._context import current_run
+from runnerstone._maps import MappedArguments, TaskFutureIterator
 from runnerstone._run_names import check_template, run_name
 from runnerstone._signatures import (
     arity,
@@ -27,8 +28,9 @@ from runnerstone._signatures import (
     name_of,
     signature_of,
 )
-from runnerstone.annotations import AllowFailure, named
+from runnerstone.annotations import AllowFailure, named, unmapped
 from runnerstone.errors import NotInFlowError
+from runnerstone.future_lists import TaskFutureList
 from runnerstone.futures import TaskFuture
 from runnerstone.options import TaskKeywords, TaskOptions
 
@@ -169,6 +171,82 @@ class Task(Generic[P, R_co]):
             )
         return run
 
+    @overload
+    def map(
+        self: "Task[..., Coroutine[Any, Any, T]]",
+        /,
+        *args: Any,
+        wait_for: Iterable[TaskFuture[Any]] = (),
+        buffersize: None = None,
+        **kwargs: Any,
+    ) -> TaskFutureList[T]: ...
+    @overload
+    def map(
+        self,
+        /,
+        *args: Any,
+        wait_for: Iterable[TaskFuture[Any]] = (),
+        buffersize: None = None,
+        **kwargs: Any,
+    ) -> TaskFutureList[R_co]: ...
+    @overload
+    def map(
+        self: "Task[..., Coroutine[Any, Any, T]]",
+        /,
+        *args: Any,
+        wait_for: Iterable[TaskFuture[Any]] = (),
+        buffersize: int,
+        **kwargs: Any,
+    ) -> TaskFutureIterator[T]: ...
+    @overload
+    def map(
+        self,
+        /,
+        *args: Any,
+        wait_for: Iterable[TaskFuture[Any]] = (),
+        buffersize: int,
+        **kwargs: Any,
+    ) -> TaskFutureIterator[R_co]: ...
+    def map(
+        self,
+        /,
+        *args: Any,
+        wait_for: Iterable[TaskFuture[Any]] = (),
+        buffersize: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Submit a run for each element of the arguments that are iterable.
+
+        Strings, bytes, what is no iterable and what is `unmapped` are passed to each run as they
+        are. A future among the arguments is waited for.
+
+        Args:
+            args: The function's.
+            wait_for: Futures that have to complete first, for each run.
+            buffersize: Submit at most so many runs ahead of those whose futures were taken, and
+                read the arguments no further. None reads them to their ends and submits all.
+            kwargs: The function's.
+
+        Returns:
+            A `TaskFutureList`, or a `TaskFutureIterator` if there is a `buffersize`.
+
+        Raises:
+            NotInFlowError: If this is not a flow's body.
+            TypeError: If an argument is a mapping, none is iterable, or they do not fit.
+            ValueError: If the arguments' lengths differ.
+        """
+        run = self._flow_run()
+        self.check_arguments(args, kwargs)
+        awaited = _futures(wait_for)
+        arguments = MappedArguments(self.name, self._signature, args, kwargs)
+
+        def submit(args: tuple[Any, ...], kwargs: dict[str, Any], map_index: int) -> Any:
+            return run.submit(self, args, kwargs, awaited, map_index)
+
+        if buffersize is None:
+            return arguments.submit_all(submit)
+        return TaskFutureIterator(arguments.submissions(submit), buffersize)
+
     def with_options(self, **options: Unpack[TaskKeywords]) -> "Task[P, R_co]":
         """A task of the same function with some options changed."""
         return Task(self._declared, attrs.evolve(self.options, **cast("dict[str, Any]", options)))
@@ -272,6 +350,46 @@ class BoundTask(Generic[P, R_co]):
     def submit(self, /, *args: Any, **kwargs: Any) -> Any:
         """As `Task.submit` does."""
         return self.task.submit(self.owner, *args, **kwargs)
+
+    @overload
+    def map(
+        self: "BoundTask[..., Coroutine[Any, Any, T]]",
+        /,
+        *args: Any,
+        wait_for: Iterable[TaskFuture[Any]] = (),
+        buffersize: None = None,
+        **kwargs: Any,
+    ) -> TaskFutureList[T]: ...
+    @overload
+    def map(
+        self,
+        /,
+        *args: Any,
+        wait_for: Iterable[TaskFuture[Any]] = (),
+        buffersize: None = None,
+        **kwargs: Any,
+    ) -> TaskFutureList[R_co]: ...
+    @overload
+    def map(
+        self: "BoundTask[..., Coroutine[Any, Any, T]]",
+        /,
+        *args: Any,
+        wait_for: Iterable[TaskFuture[Any]] = (),
+        buffersize: int,
+        **kwargs: Any,
+    ) -> TaskFutureIterator[T]: ...
+    @overload
+    def map(
+        self,
+        /,
+        *args: Any,
+        wait_for: Iterable[TaskFuture[Any]] = (),
+        buffersize: int,
+        **kwargs: Any,
+    ) -> TaskFutureIterator[R_co]: ...
+    def map(self, /, *args: Any, **kwargs: Any) -> Any:
+        """As `Task.map` does."""
+        return self.task.map(unmapped(self.owner), *args, **kwargs)
 
     def with_options(self, **options: Unpack[TaskKeywords]) -> "BoundTask[P, R_co]":
         """The same method with some options changed."""

@@ -46,7 +46,7 @@ def conclude(
         engine: The flow run's.
         value: What its body returned.
         found: What is `JUDGED` in it.
-        template: What remains without that; None if there is nothing of it.
+        template: What remains without that; None if the value stays what it is.
     """
     if type(value) is State:
         return _chosen(value)
@@ -58,8 +58,8 @@ def conclude(
             _, problem = engine.book.first_failure
             return Conclusion(state, error=_error_of(engine, problem))
         return Conclusion(state)
-    if template is None:
-        return Conclusion(Completed(), value)
+    if template is None or not found:
+        return Conclusion(Completed(), value if template is None else template.fill(()))
     state = aggregate(
         Counter(item.state.type if isinstance(item, TaskFuture) else item.type for item in found),
         skipped_by_cancelling=sum(map(_is_skipped_by_cancelling, found)),

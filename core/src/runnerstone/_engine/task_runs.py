@@ -501,11 +501,7 @@ class Engine:
     @interruptible
     def fetch(self, future: TaskFuture[Any]) -> Pickled:
         """Bring the value of a completed run to the driver."""
-        if self._stopped:
-            raise ResultGoneError(
-                f"the value of task run {future.name!r} went away with its task runner: return the "
-                f"future from flow run {self.run.name!r}, or ask for its result before that ends"
-            )
+        self._check_that_values_are_there(future)
         return self.runner.fetch([future._content])[0]
 
     @interruptible
@@ -513,6 +509,7 @@ class Engine:
         """Bring the values of completed runs of this flow run to the driver, all at once."""
         absent = [future for future in futures if future._owner is self and future._is_absent()]
         if absent:
+            self._check_that_values_are_there(absent[0])
             values = self.runner.fetch([future._content for future in absent])
             for future, value in zip(absent, values, strict=True):
                 future._value = value.load()
@@ -530,6 +527,13 @@ class Engine:
         """The logger of the flow run."""
         extra = {"flow_run_name": self.run.name, "flow_name": self.run.flow_name}
         return RunLogger(flow_log, extra, f"Flow run {self.run.name!r}")
+
+    def _check_that_values_are_there(self, future: TaskFuture[Any]) -> None:
+        if self._stopped:
+            raise ResultGoneError(
+                f"the value of task run {future.name!r} went away with its task runner: return the "
+                f"future from flow run {self.run.name!r}, or ask for its result before that ends"
+            )
 
     def call_back(self, fn: Callable[[], None]) -> None:
         """Run a user's callback on the thread for them."""
