@@ -238,7 +238,7 @@ def _sigterm_as_ctrl_c() -> Iterator[None]:
     """
     pid = os.getpid()
 
-    def handle(signum: int, frame: FrameType | None) -> None:
+    def handle(signum: int, _frame: FrameType | None) -> None:
         # Who ignores Ctrl-C, as a shell's background jobs do, and who was forked, ends as ever.
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN or os.getpid() != pid:
             signal.signal(signum, signal.SIG_DFL)
