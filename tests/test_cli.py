@@ -1,8 +1,11 @@
 import os
+import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from textwrap import dedent
 
@@ -567,37 +570,328 @@ def test_listing_loads_no_event_loop_and_no_converter(python):
     assert not {"asyncio", "cattrs"} & loaded
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="has no SIGINT for one process")
+# --- Ctrl-C, and SIGTERM, which does the same
+
+needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="has no such signals")
+SIGNALS = pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=lambda it: it.name)
+# How often a flow is ended at a random time; the default is a sample.
+ROUNDS = int(os.environ.get("RUNNERSTONE_TEST_INTERRUPTS", "4"))
+PREAMBLE = """
+import asyncio, atexit, faulthandler, logging, os, signal, sys, threading, time
+from threading import Event
+
+faulthandler.dump_traceback_later(20, exit=True)  # rather than hang
+
+# Ignored, by inheritance, where the tests run as a shell's background job.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+from runnerstone import flow, task
+from runnerstone.task_runners import ConcurrentTaskRunner
+
+futures = []
+
+def say(line):
+    os.write(1, f"{line}\\n".encode())  # at one go, whatever other threads say
+
+class Watch(logging.Handler):
+    def __init__(self, text, act):
+        super().__init__()
+        self.text, self.act = text, act
+        logging.getLogger("runnerstone").addHandler(self)
+        logging.getLogger("runnerstone").setLevel(logging.INFO)
+
+    def emit(self, record):
+        print(record.getMessage(), file=sys.stderr)
+        if self.text in record.getMessage():
+            self.act()
+
+@task
+def give(value, other=None):
+    return value
+
+@task
+def hold(event):
+    say("holding")
+    event.wait()
+
+@atexit.register
+def tell():
+    for future in futures:
+        say(f"{future.task_run.task_name} {future.state.name}")
+    for thread in threading.enumerate():
+        if thread.name.startswith("ConcurrentTaskRunner"):
+            thread.join(10)  # what began when it was cancelled was not waited for
+            say(f"{thread.name} is alive: {thread.is_alive()}")
+"""
+
+
+class Command:
+    """The command, running a file in a process of its own."""
+
+    def __init__(self, file, environment):
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "runnerstone", "run", str(file)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def expect(self, *lines):
+        """Wait until it has said some lines, in any order."""
+        missing = list(lines)
+        while missing:
+            said = self.process.stdout.readline()
+            assert said, f"it never said {missing}, but ended: {self.process.stderr.read()}"
+            if said.rstrip() in missing:
+                missing.remove(said.rstrip())
+
+    def finish(self):
+        """Wait for its end; return the lines that it said since the last look, and its log."""
+        said, log = self.process.communicate(timeout=30)
+        print(log)  # for pytest to show where the test failed
+        return said.splitlines(), log
+
+
+@pytest.fixture
+def start(write, python):
+    started = []
+
+    def start(source):
+        file = write(PREAMBLE + dedent(source))
+        started.append(Command(file, python.environment))
+        return started[-1]
+
+    yield start
+    for command in started:
+        command.process.kill()
+        command.process.communicate()
+
+
+@needs_signals
+@SIGNALS
 @pytest.mark.parametrize("kind", ["def", "async def"])
-def test_ctrl_c_is_130(write, python, kind):
-    waiting = {"def": "time.sleep(60)", "async def": "await asyncio.sleep(60)"}
-    file = write(f"""
-        import asyncio
+def test_signal_is_130(start, kind, signum):
+    waiting = {"def": "Event().wait()", "async def": "await asyncio.sleep(60)"}
+    command = start(f"""
+        @flow
+        {kind} census():
+            say("waiting")
+            {waiting[kind]}
+    """)
+
+    command.expect("waiting")
+    command.process.send_signal(signum)
+    _, log = command.finish()
+
+    assert command.process.returncode == 130
+    assert log.endswith("Interrupted.\n")
+    assert "Traceback" not in log
+
+
+@needs_signals
+@SIGNALS
+@pytest.mark.parametrize("kind", ["def", "async def"])
+@pytest.mark.parametrize("ending", ["", "Event().wait()"], ids=["waiting", "in the body"])
+def test_first_signal_cancels_what_waits_and_waits_for_what_runs(start, kind, ending, signum):
+    if kind == "async def" and ending:
+        ending = "await asyncio.sleep(60)"
+    command = start(f"""
+        may_end = Event()
+        Watch("is interrupted and waits for", may_end.set)
+
+        @flow(task_runner=ConcurrentTaskRunner(max_workers=1))
+        {kind} census():
+            futures.extend([hold.submit(may_end), give.submit(1)])
+            say("submitted")
+            {ending}
+    """)
+
+    command.expect("holding", "submitted")
+    command.process.send_signal(signum)
+    said, log = command.finish()
+
+    assert said == ["hold Completed", "give Cancelled"]
+    assert command.process.returncode == 130
+    assert "finished in state Cancelled(message='Flow run was interrupted.'" in log
+    assert "Shutting down task runner `ConcurrentTaskRunner`..." in log
+    assert log.endswith("Interrupted.\n")
+
+
+@needs_signals
+@SIGNALS
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_second_signal_waits_no_longer(start, kind, signum):
+    command = start(f"""
+        may_end = Event()
+        atexit.register(may_end.set)
+        Watch("is interrupted and waits for", lambda: say("interrupted"))
+
+        @flow(task_runner=ConcurrentTaskRunner(max_workers=1))
+        {kind} census():
+            futures.append(hold.submit(may_end))
+            say("submitted")
+    """)
+
+    command.expect("holding", "submitted")
+    command.process.send_signal(signum)
+    command.expect("interrupted")
+    command.process.send_signal(signum)
+    said, log = command.finish()
+
+    assert said[0] == "hold Cancelled"
+    assert command.process.returncode == 130
+    assert "waits no longer and leaves behind what still runs: hold-" in log
+    assert log.endswith("Interrupted.\n")
+
+
+@needs_signals
+@pytest.mark.parametrize("runner", ["sequential", "concurrent"])
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_sigterm_at_any_time_ends_the_flow_and_leaves_no_run_without_an_end(start, kind, runner):
+    pause = "pass" if kind == "def" else "await asyncio.sleep(0)"
+    source = f"""
+        logging.getLogger("runnerstone").setLevel(logging.CRITICAL)
+        sys.setswitchinterval(1e-5)
+
+        @flow(task_runner={runner!r})
+        {kind} census():
+            say("running")
+            while True:
+                first = give.submit(1)
+                futures.extend([first, give.submit(first), give.submit(2, other=first)])
+                del futures[:-100]
+                {pause}
+    """
+
+    for _ in range(ROUNDS):
+        command = start(source)
+        command.expect("running")
+        time.sleep(random.uniform(0, 0.03))  # any time is right
+        command.process.terminate()
+        said, log = command.finish()
+
+        assert {line.partition(" ")[2] for line in said} <= {"Completed", "Cancelled"}
+        assert (command.process.returncode, log) == (130, "Interrupted.\n")
+
+
+@needs_signals
+def test_sigterm_goes_to_the_handler_that_the_file_installs(start):
+    command = start("""
+        may_end = Event()
+        signal.signal(signal.SIGTERM, lambda *_: may_end.set())
+
+        @flow
+        def census():
+            hold(may_end)
+    """)
+
+    command.expect("holding")
+    command.process.terminate()
+    command.finish()
+
+    assert command.process.returncode == 0
+
+
+@needs_signals
+def test_sigterm_ends_a_process_that_ignores_ctrl_c(start):
+    command = start("""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+        @flow
+        def census():
+            hold(Event())
+    """)
+
+    command.expect("holding")
+    command.process.terminate()
+    command.finish()
+
+    assert command.process.returncode == -signal.SIGTERM
+
+
+@needs_signals
+@pytest.mark.parametrize("runner", ["sequential", "concurrent"])
+def test_sigterm_ends_what_a_task_forks(start, runner):
+    command = start(f"""
+        @task
+        def fork():
+            told, telling = os.pipe()
+            child = os.fork()
+            if not child:
+                try:
+                    os.write(telling, b"!")
+                    time.sleep(5)
+                finally:
+                    os._exit(0)
+            os.read(told, 1)
+            os.kill(child, signal.SIGTERM)
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+        @flow(task_runner={runner!r})
+        def census():
+            say(f"ended by {{fork.submit().result()}}")
+    """)
+
+    said, _ = command.finish()
+
+    assert f"ended by {-signal.SIGTERM}" in said
+
+
+@pytest.fixture
+def no_handler():
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield signal.SIG_DFL
+    signal.signal(signal.SIGTERM, before)
+
+
+HANDLERS = """
+    import signal
+
+    from runnerstone import flow
+
+    before = signal.getsignal(signal.SIGTERM)
+
+    @flow
+    def census():
+        print("changed:", signal.getsignal(signal.SIGTERM) is not before)
+"""
+
+
+def test_sigterm_is_handled_only_while_the_flow_runs(write, no_handler):
+    result = invoke("run", write(HANDLERS))
+
+    assert "changed: True\n" in result.output
+    assert signal.getsignal(signal.SIGTERM) is no_handler
+
+
+def test_sigterm_handler_that_the_flow_installs_stays(write, no_handler):
+    file = write("""
         import signal
-        import time
 
         from runnerstone import flow
 
-        # Ignored, by inheritance, where the tests run as a shell's background job.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
         @flow
-        {kind} census():
-            print("waiting", flush=True)
-            {waiting[kind]}
+        def census():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
     """)
-    command = [sys.executable, "-m", "runnerstone", "run", str(file)]
 
-    with subprocess.Popen(
-        command, env=python.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout.readline() == "waiting\n"
-        os.kill(process.pid, signal.SIGINT)
-        _, told = process.communicate(timeout=30)
+    invoke("run", file)
 
-    assert process.returncode == 130
-    assert told.endswith("Interrupted.\n")
-    assert "Traceback" not in told
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+
+
+def test_sigterm_is_left_alone_outside_of_the_main_thread(write, no_handler):
+    file = write(HANDLERS)
+
+    with ThreadPoolExecutor(1) as pool:
+        result = pool.submit(invoke, "run", file).result()
+
+    assert result.exit_code == 0
+    assert "changed: False\n" in result.output
+
+
+# --- a reader that left
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no broken pipes")

@@ -1,17 +1,21 @@
 """The ``runnerstone`` command.
 
 Exit codes: 0 if the flow completed; 1 if it failed or was cancelled, or its file raised, each with
-the traceback; 2 if the command was not used right, without one; 130 after Ctrl-C.
+the traceback; 2 if the command was not used right, without one; 130 after Ctrl-C, or after SIGTERM
+while the flow ran.
 """
 
+import os
 import select
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import module_from_spec
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
 import click
@@ -122,8 +126,11 @@ def run(
 
     FLOW names it, and is needed only where the file defines several.
 
+    Ctrl-C lets the tasks that run come to their end, and starts no others; a second one waits for
+    nothing more. SIGTERM does what Ctrl-C does.
+
     The exit code is 0 if the flow completed, 1 if it failed, 2 if it could not be started as asked,
-    and 130 if Ctrl-C ended it.
+    and 130 if Ctrl-C or SIGTERM ended it.
     """
     path, name = _split(target)
     flow = _flow_of(_load(ctx, path), path, name)
@@ -217,9 +224,37 @@ def _flow_of(module: ModuleType, path: Path, name: str | None) -> Flow[..., Any]
 
 
 def _run(flow: Flow[..., Any], parameters: Mapping[str, Any]) -> FlowRun[Any]:
-    flow_run: Any = flow.run(**parameters)
-    finished: FlowRun[Any] = run_coroutine(flow_run) if flow.is_async else flow_run
+    with _sigterm_as_ctrl_c():
+        flow_run: Any = flow.run(**parameters)
+        finished: FlowRun[Any] = run_coroutine(flow_run) if flow.is_async else flow_run
     return finished
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Have SIGTERM do what Ctrl-C does, be that the engine's choice, asyncio's or the user's.
+
+    Only in the main thread, which alone may, and only where nobody has another use for SIGTERM.
+    """
+    pid = os.getpid()
+
+    def handle(signum: int, _frame: FrameType | None) -> None:
+        # Who ignores Ctrl-C, as a shell's background jobs do, and who was forked, ends as ever.
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN or os.getpid() != pid:
+            signal.signal(signum, signal.SIG_DFL)
+            signal.raise_signal(signum)
+        signal.raise_signal(signal.SIGINT)
+
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGTERM) is handle:  # unless the flow's body chose another
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextmanager
