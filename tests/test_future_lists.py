@@ -136,7 +136,7 @@ def test_a_future_in_two_places_has_its_value_in_both(in_flow):
 def test_result_raises_the_tasks_own_exception(in_flow, runner):
     @in_flow(runner)
     def body():
-        with pytest.raises(ValueError, match="^why"):
+        with pytest.raises(ValueError, match=r"^why"):
             TaskFutureList([parse.submit(1), fail.submit("why")]).result()
 
 
