@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runnerstone import FlowRun
-    from runnerstone.flows import Flow, TaskRunnerChoice
+    from runnerstone.flows import Flow
+    from runnerstone.options import TaskRunnerChoice
 
 __all__ = ["flow_task_runner", "run_flow"]
 

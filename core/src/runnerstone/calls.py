@@ -13,7 +13,7 @@ import attrs
 
 from runnerstone._arguments import Template
 from runnerstone._context import current_run, where
-from runnerstone._interruptions import Interruptible, Interruption
+from runnerstone._interruptions import Interruptible
 from runnerstone._pickles import Pickled, dump, pack, safe_repr
 from runnerstone._prints import logging_prints
 from runnerstone._records import RecordKeeper
@@ -310,9 +310,12 @@ class TaskCall(Interruptible):
             _flush()
         state: State | None = None
         problem: Failure | Crash | None = None
-        if error is not None:
+        if self._is_late:  # whatever the code made of the interruption
+            value = None
+            state = exceeded("Task run", self.timeout_seconds or 0)
+        elif error is not None:
             value = None  # else it may be the coroutine that raised
-            state, problem = self._judged(error)
+            problem = self._problem(error)
         elif type(value) is State:
             state, value = attrs.evolve(value, result=None), value.result
             if state.type is not StateType.COMPLETED:
@@ -341,14 +344,12 @@ class TaskCall(Interruptible):
             records=() if self._keeper is None else self._keeper.records,
         )
 
-    def _judged(self, error: BaseException) -> tuple[State | None, Failure | Crash | None]:
-        """What an exception that ended the call says of it: its state, or the problem."""
-        if self._is_late and isinstance(error, (Interruption, TimeoutError)):
-            return exceeded("Task run", self.timeout_seconds or 0), None
+    def _problem(self, error: BaseException) -> Failure | Crash:
+        """What an exception says that ended the call."""
         if type(error) is _NotLoadedError:
             message = f"the call could not be unpickled in {where()}: {error}"
-            return None, Crash(message, is_permanent=True)
-        return None, Failure.of(error, travels=self._travels)
+            return Crash(message, is_permanent=True)
+        return Failure.of(error, travels=self._travels)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return TaskCall, (

@@ -1,38 +1,39 @@
 """Calls that are over while their code goes on."""
 
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from runnerstone._engine.attempts import Attempt
-from runnerstone._engine.logs import log_lingering
+from runnerstone._engine.logs import log_leftover
 from runnerstone._engine.threads import TimerThread
 
 # How long code may go on, in seconds, after it was cancelled or timed out, before that is logged.
 PATIENCE: Final = 1.0
+_NONE: Final[Any] = object()
 
 
 class Leftovers:
     """Attempts that are over, and whose calls' ends have not been reported: their code may run.
 
-    The set is changed by single operations, which are atomic. Whoever takes an attempt out has it
-    done with: who reports the call's end, or the timer's thread, which logs that it goes on.
+    The record is changed by single operations, which are atomic. Whoever takes an attempt out has
+    done with it: who reports the call's end, or the timer's thread, which logs that it goes on.
     """
 
     def __init__(self, timer: TimerThread) -> None:
         self._timer = timer
-        self._attempts: set[Attempt] = set()
+        self._attempts: dict[Attempt, str | None] = {}  # and where they run
 
     def __bool__(self) -> bool:
         return bool(self._attempts)
 
     def add(self, attempt: Attempt) -> None:
-        """Expect the end of an attempt's call."""
-        self._attempts.add(attempt)
+        """Expect the end of an attempt's call, which is about to be cancelled."""
+        self._attempts[attempt] = attempt.future.task_run.where
         self._timer.call_later(PATIENCE, partial(self._tell, attempt))
 
     def discard(self, attempt: Attempt) -> None:
         """The end of its call was reported, if it is one of these."""
-        self._attempts.discard(attempt)
+        self._attempts.pop(attempt, None)
 
     def tell_all(self) -> None:
         """Log of all that is left that its code goes on."""
@@ -40,6 +41,6 @@ class Leftovers:
             self._tell(attempt)
 
     def _tell(self, attempt: Attempt) -> None:
-        if attempt in self._attempts:
-            self._attempts.discard(attempt)
-            log_lingering(attempt.future.task_run)
+        where = self._attempts.pop(attempt, _NONE)
+        if where is not _NONE:
+            log_leftover(attempt.future.task_run, attempt.number, where)

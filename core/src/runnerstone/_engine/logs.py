@@ -94,13 +94,13 @@ def log_retry(run: TaskRun, problem: Problem, which: tuple[int, int], delay: flo
     )
 
 
-def log_lingering(run: TaskRun) -> None:
-    """Log that a run is over, and its code is not."""
+def log_leftover(run: TaskRun, attempt: int, where: str | None) -> None:
+    """Log that an attempt is over, and its code goes on."""
     task_log.warning(
-        "The code of task run %r still runs%s, though the run is final: %s",
+        "Attempt %d at task run %r is over, but its code could not be interrupted and still runs%s",
+        attempt,
         run.name,
-        f" on {run.where}" if run.where else "",
-        run.state,
+        f" on {where}" if where else "",
     )
 
 

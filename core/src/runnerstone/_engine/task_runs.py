@@ -346,16 +346,20 @@ class Engine:
         state: State,
         problem: Problem | None,
         outcome: Outcome | None = None,
+        *,
+        abandoned: bool = False,
     ) -> bool:
         """Retry an attempt, or make its run final; false if the attempt is over already."""
         if problem is not None and not self.book.is_closed:
             delay = delay_before_retry(attempt, state, problem)
             if delay is not None:
                 following = attempt.next(delay, crashed=state.is_crashed())
-                return self._retry(attempt, following, problem)
-        return self._end(attempt, state, problem, outcome)
+                return self._retry(attempt, following, problem, abandoned=abandoned)
+        return self._end(attempt, state, problem, outcome, abandoned=abandoned)
 
-    def _retry(self, attempt: Attempt, following: Attempt, problem: Problem) -> bool:
+    def _retry(
+        self, attempt: Attempt, following: Attempt, problem: Problem, *, abandoned: bool
+    ) -> bool:
         """Have an attempt followed by another; false if it is over already."""
         run = attempt.future.task_run
         with attempt.future._lock:
@@ -368,7 +372,7 @@ class Engine:
             self.book.live.discard(attempt)
             if attempt.inline:
                 attempt.successor = following
-        self._part(attempt)
+        self._part(attempt, abandoned=abandoned)
         options = attempt.task.options
         which = (
             (following.crashes, options.crash_retries + 1)
@@ -385,11 +389,20 @@ class Engine:
             self._release((following,))
         return True
 
-    def _part(self, attempt: Attempt) -> None:
-        """Let go of what an attempt had that is over."""
+    def _part(self, attempt: Attempt, *, abandoned: bool) -> None:
+        """Let go of what an attempt had that is over.
+
+        Args:
+            attempt: The attempt.
+            abandoned: Whether its call may still run, and is to be cancelled.
+        """
         attempt.forget_context()
         if attempt.alarm is not None:
             self.timer.call_off(attempt.alarm)
+        if abandoned and attempt.call is not None:
+            if attempt.future.task_run.started is not None or attempt.alarm is not None:
+                self._leftovers.add(attempt)
+            self._cancel_call(attempt.call)
 
     def _skip(self, attempt: Attempt, blocker: TaskFuture[Any]) -> None:
         state = NotReady(blocker.name)
@@ -406,8 +419,18 @@ class Engine:
         state: State,
         problem: Problem | None,
         outcome: Outcome | None = None,
+        *,
+        abandoned: bool = False,
     ) -> bool:
-        """Make a run final, unless the attempt is over already; return whether it was not."""
+        """Make a run final, unless the attempt is over already; return whether it was not.
+
+        Args:
+            attempt: The last of the run's.
+            state: The final state.
+            problem: Why the run has no value; None if it has one.
+            outcome: What the call ended in; None if it has not.
+            abandoned: Whether the call may still run, and is to be cancelled.
+        """
         future = attempt.future
         run = future.task_run
         noted = problem
@@ -423,7 +446,7 @@ class Engine:
             else:
                 run.finish(state, outcome.started, outcome.where)
                 dependents = future._settle(outcome.value, noted)
-        self._part(attempt)
+        self._part(attempt, abandoned=abandoned)
         try:
             if noted is not None:
                 self.book.record(run, state, noted)
@@ -465,8 +488,7 @@ class Engine:
 
     def _time_out(self, attempt: Attempt) -> None:
         state = exceeded("Task run", attempt.program.timeout_seconds or 0)
-        if self._conclude(attempt, state, NoValue(state)):
-            self._abandon_call(attempt)
+        self._conclude(attempt, state, NoValue(state), abandoned=True)
 
     # What futures ask for
 
@@ -477,20 +499,10 @@ class Engine:
             if attempt is None:
                 break
             state = Cancelled()
-            if self._end(attempt, state, NoValue(state)):
-                self._abandon_call(attempt)
+            if self._end(attempt, state, NoValue(state), abandoned=True):
                 raise_if_due()
                 return True
         return future.cancelled()
-
-    def _abandon_call(self, attempt: Attempt) -> None:
-        """Have a call cancelled whose attempt is over, and tell if its code goes on."""
-        call = attempt.call
-        if call is None:
-            return
-        if attempt.future.task_run.started is not None or attempt.alarm is not None:
-            self._leftovers.add(attempt)
-        self._cancel_call(call)
 
     def _cancel_call(self, call: TaskCall) -> None:
         try:
