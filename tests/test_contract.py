@@ -10,6 +10,7 @@ import pickle
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 import attrs
 import pytest
@@ -53,6 +54,14 @@ class TestConcurrentTaskRunner(TaskRunnerContract):
         return ConcurrentTaskRunner()
 
 
+class TestStrictSequentialTaskRunner(TaskRunnerContract):
+    patience_seconds = PATIENCE
+
+    @pytest.fixture
+    def task_runner(self):
+        return SequentialTaskRunner(strict=True)
+
+
 class TestConcurrentTaskRunnerWithOneWorker(TaskRunnerContract):
     patience_seconds = PATIENCE
 
@@ -86,10 +95,20 @@ class ProcessPoolTaskRunner(TaskRunner):
     capabilities = Capabilities()
 
     def start(self) -> None:
-        self._pool = ProcessPoolExecutor(self.max_workers, mp_context=PROCESSES)
+        self._lock = threading.Lock()
+        self._pool = self._new_pool()
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(self.max_workers, mp_context=PROCESSES)
 
     def submit(self, call: TaskCall, report: Report) -> None:
-        relay(self._pool.submit(call, *call.upstream), report)
+        with self._lock:
+            try:
+                future = self._pool.submit(call, *call.upstream)
+            except BrokenProcessPool:  # a process died, and it takes no more
+                self._pool = self._new_pool()
+                future = self._pool.submit(call, *call.upstream)
+        relay(future, report)
 
     def slots(self) -> int:
         return self.max_workers

@@ -17,7 +17,7 @@ from runnerstone.outcomes import Outcome
 if TYPE_CHECKING:
     from runnerstone._loops import LoopThread
 
-STRICT: Final = Capabilities(parallel=False, interrupts=True)
+STRICT: Final = Capabilities(parallel=False)
 
 
 class SequentialTaskRunner(TaskRunner):

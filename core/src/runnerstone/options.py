@@ -87,7 +87,7 @@ def _hooks(value: Any) -> tuple[Callable[[Any], object], ...]:
 
 
 def _retry_on(value: Any) -> Any:
-    if value is None or callable(value):
+    if value is None or (callable(value) and not isinstance(value, type)):
         return value
     kinds = tuple(value) if isinstance(value, (list, tuple, set, frozenset)) else (value,)
     for kind in kinds:

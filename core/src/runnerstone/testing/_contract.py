@@ -2,10 +2,13 @@
 
 from runnerstone.testing._cancellations import CancellationTests
 from runnerstone.testing._crashes import CrashTests
+from runnerstone.testing._deadlines import DeadlineTests
 from runnerstone.testing._endings import EndingTests
 from runnerstone.testing._exceptions import ExceptionTests
 from runnerstone.testing._flow_runs import FlowRunTests
 from runnerstone.testing._lifecycles import LifecycleTests
+from runnerstone.testing._marks import MarkTests
+from runnerstone.testing._options import OptionTests
 from runnerstone.testing._orders import OrderTests
 from runnerstone.testing._outcomes import OutcomeTests
 from runnerstone.testing._reports import ReportTests
@@ -21,6 +24,9 @@ class TaskRunnerContract(
     OrderTests,
     ValueTests,
     UpstreamTests,
+    MarkTests,
+    OptionTests,
+    DeadlineTests,
     ExceptionTests,
     CrashTests,
     EndingTests,

@@ -1,6 +1,8 @@
 """What the task runner or the way to it, not the task, is to blame for."""
 
 import os
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +12,13 @@ from runnerstone.errors import TaskCrashedError
 from runnerstone.task_runners import TaskRunner
 from runnerstone.testing._suites import Suite
 from runnerstone.testing._tasks import Record, add, call, give, tell_place
-from runnerstone.testing._troubles import Unloadable, Unpicklable, die, make_unpicklable
+from runnerstone.testing._troubles import (
+    Unloadable,
+    Unpicklable,
+    die,
+    die_first,
+    make_unpicklable,
+)
 
 
 class CrashTests(Suite):
@@ -107,7 +115,7 @@ class CrashTests(Suite):
 
         @flow(task_runner=travelling_runner)
         def dying() -> str:
-            futures.append(call.submit(die))
+            futures.append(call.with_options(crash_retries=2).submit(die))
             return "plain value"
 
         process, _ = self.in_time(asking)
@@ -118,3 +126,24 @@ class CrashTests(Suite):
         assert future.state.is_crashed(), f"the run ended {future.state}"
         assert isinstance(future.exception(), TaskCrashedError)
         assert self.in_time(asking)[0] != os.getpid()
+
+    def test_call_whose_worker_died_is_executed_again(
+        self, travelling_runner: TaskRunner, tmp_path: Path
+    ) -> None:
+        futures: list[TaskFuture[Any]] = []
+        file = tmp_path / "attempts"
+
+        @flow(task_runner=travelling_runner)
+        def asking() -> tuple[int, int]:
+            return tell_place()
+
+        @flow(task_runner=travelling_runner)
+        def dying() -> str:
+            futures.append(call.submit(partial(die_first, file)))
+            well: str = add(futures[0], " and well")
+            return well
+
+        if self.in_time(asking)[0] == os.getpid():
+            pytest.skip("calls run in the driver's process")
+        assert self.in_time(dying) == "alive and well"
+        assert len(file.read_text(encoding="utf-8").splitlines()) == 2

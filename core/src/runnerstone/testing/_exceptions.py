@@ -20,6 +20,7 @@ from runnerstone.testing._troubles import (
     raise_formatting_error,
     raise_group,
     raise_keyboard_interrupt,
+    raise_recursion_error,
     raise_system_exit,
     raise_unpicklable_error,
     raise_value_error,
@@ -69,7 +70,9 @@ class ExceptionTests(Suite):
             self.in_time(failing)
 
     @pytest.mark.parametrize("run", [call, call_async])
-    @pytest.mark.parametrize("function", [raise_value_error, *BASE_EXCEPTIONS])
+    @pytest.mark.parametrize(
+        "function", [raise_value_error, raise_recursion_error, raise_group, *BASE_EXCEPTIONS]
+    )
     def test_no_exception_ends_more_than_its_task_run(
         self, task_runner: TaskRunner, run: Any, function: Callable[[], NoReturn]
     ) -> None:
@@ -83,7 +86,7 @@ class ExceptionTests(Suite):
         assert self.in_time(surviving) == [str(number) for number in range(10)]
         assert futures[0].state.is_failed()
         error = futures[0].exception()
-        assert isinstance(error, (ValueError, TaskFailedError))
+        assert isinstance(error, Exception)
 
     def test_exception_that_is_no_error_is_told_by_one_that_is(
         self, task_runner: TaskRunner
@@ -104,6 +107,38 @@ class ExceptionTests(Suite):
         error = self._exception_of(task_runner, raise_domain_error)
 
         assert "in raise_domain_error" in _printed(error)
+
+    def test_traceback_begins_in_the_users_code(self, task_runner: TaskRunner) -> None:
+        @flow(task_runner=task_runner)
+        def failing() -> None:
+            call(raise_domain_error)
+
+        with pytest.raises(DomainError) as caught:
+            self.in_time(failing)
+        printed = _printed(caught.value)
+        assert "in raise_domain_error" in printed
+        own = [line for line in printed.splitlines() if "/runnerstone" in line]
+        assert [line for line in own if "/runnerstone/testing/" not in line] == []
+
+    def test_exception_has_a_note_that_names_the_run_and_the_task_runner(
+        self, task_runner: TaskRunner
+    ) -> None:
+        futures: list[TaskFuture[Any]] = []
+
+        @flow(task_runner=task_runner)
+        def failing() -> None:
+            futures.extend(call.map([raise_domain_error] * 3))
+
+        record = self.record_of(failing)
+
+        assert isinstance(record.error, DomainError)
+        first, second = record.error.__notes__
+        name = futures[0].name
+        assert first == (
+            f"Task run {name!r} (map index 0) of flow run {record.name!r} failed on "
+            f"{type(task_runner).__name__}"
+        )
+        assert second == f"2 other runs failed in flow run {record.name!r}"
 
     def test_exception_arrives_with_its_cause(self, task_runner: TaskRunner) -> None:
         error = self._exception_of(task_runner, raise_with_cause)

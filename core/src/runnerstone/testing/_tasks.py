@@ -12,8 +12,9 @@ from typing import Any, Final, NamedTuple, NoReturn, Self, SupportsIndex, TypeVa
 
 import attrs
 
-from runnerstone import State, task
+from runnerstone import State, get_run_context, get_run_logger, task
 from runnerstone.testing._meetings import Address, attend, attend_async, attend_in_python
+from runnerstone.testing._troubles import FormattingError, raise_value_error
 
 T = TypeVar("T")
 
@@ -196,6 +197,60 @@ def fail_until(path: Path, success: int) -> int:
     if attempt < success:
         raise ValueError(f"attempt {attempt}")
     return attempt
+
+
+@task(retries=3, retry_on=FormattingError)
+def fail_by_attempt(kinds: list[type[Exception]]) -> int:
+    """Which attempt this is; raise in each for which there is an exception's type."""
+    attempt = tell_attempt()
+    if attempt <= len(kinds):
+        raise kinds[attempt - 1](f"attempt {attempt}", attempt)
+    return attempt
+
+
+def tell_attempt() -> int:
+    """Which attempt at its run this is."""
+    return get_run_context().attempt
+
+
+@task
+def tell_context() -> Any:
+    """What the run knows of itself."""
+    return get_run_context()
+
+
+@task
+async def tell_context_async() -> Any:
+    """What the run knows of itself, after a turn of the event loop."""
+    await asyncio.sleep(0)
+    return get_run_context()
+
+
+@task
+def log_and_print(text: str, *, printed: bool) -> None:
+    """Log and print in turns."""
+    logger = get_run_logger()
+    logger.debug("%s: in detail", text)
+    logger.info("%s: %d percent", text, 100)
+    if printed:
+        print(text, "printed", sep=", ")  # noqa: T201  # what becomes of it is tested
+    try:
+        raise_value_error()
+    except ValueError:
+        logger.exception("%s: 100%% wrong", text)
+
+
+@task
+async def log_and_print_async(text: str, *, printed: bool) -> None:
+    """Do the same, after a turn of the event loop."""
+    await asyncio.sleep(0)
+    log_and_print(text, printed=printed)
+
+
+@task
+def describe(value: Any) -> list[str]:
+    """The type and the text of a value."""
+    return [type(value).__name__, str(value)]
 
 
 @task

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 
@@ -71,6 +72,11 @@ def raise_system_exit() -> NoReturn:
     raise SystemExit(3)
 
 
+def raise_recursion_error() -> NoReturn:
+    """Raise what endless recursion raises."""
+    raise_recursion_error()
+
+
 def raise_cancelled_error() -> NoReturn:
     """Raise what cancelling a coroutine raises."""
     raise asyncio.CancelledError
@@ -96,6 +102,15 @@ class Unloadable:
 
     def __reduce__(self) -> tuple[Callable[[], NoReturn], tuple[()]]:
         return raise_memory_error, ()
+
+
+def die_first(path: Path) -> str:
+    """End the process if the file is absent, and leave it there; else say so."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write("begun\n")
+    if len(path.read_text(encoding="utf-8").splitlines()) == 1:
+        os._exit(1)
+    return "alive"
 
 
 def die() -> NoReturn:
