@@ -140,7 +140,8 @@ class Pump:
         try:
             outcome: Outcome = pickle.loads(pickled)
         except Exception as error:  # noqa: BLE001  # the worker's runnerstone is another
-            self._crash(entry, Crash(f"what the worker sent cannot be read here: {error!r}", error))
+            message = f"what the worker sent cannot be read here: {error!r}"
+            self._crash(entry, Crash(message, error, is_permanent=True))
             return
         if nbytes:
             value = Reference(entry.future, nbytes=nbytes, where=outcome.where)
@@ -182,7 +183,7 @@ class Pump:
                 _, entry = self._backlog.popitem(last=False)
                 lost = self._lost_slots(entry)
                 if self._broken is not None:
-                    self._crash(entry, Crash(self._broken))
+                    self._crash(entry, Crash(self._broken, is_permanent=True))
                 elif lost:
                     self._crash(entry, Crash("a value which the call needs is gone", lost=lost))
                 else:
@@ -197,7 +198,8 @@ class Pump:
             except Exception as error:  # noqa: BLE001  # whatever Dask raises, it has not got them
                 for entry in graph:
                     self._remove(entry.key)
-                    self._crash(entry, Crash(f"Dask did not take the call: {error!r}", error))
+                    message = f"Dask did not take the call: {error!r}"
+                    self._crash(entry, Crash(message, error, is_permanent=True))
 
     def _send(self, graph: Sequence[Entry]) -> None:
         futures = self._client.map(
@@ -247,7 +249,7 @@ class Pump:
             self._broken = f"the connection to the Dask scheduler at {self._address} is lost"
             for entry in [*self._entries.values()]:
                 self._remove(entry.key)
-                self._crash(entry, Crash(self._broken))
+                self._crash(entry, Crash(self._broken, is_permanent=True))
         elif self._quiet % PATIENCE == 0:
             self._compare()
             self._warn_of_want()

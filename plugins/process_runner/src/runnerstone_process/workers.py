@@ -53,7 +53,8 @@ class Worker:
             try:
                 Pickled(self._settings.initializer).load()()
             except BaseException as error:  # noqa: BLE001  # whatever it is, it is told
-                self._problem = Crash(f"the initializer of the worker process raised {error!r}")
+                message = f"the initializer of the worker process raised {error!r}"
+                self._problem = Crash(message, is_permanent=True)
 
     def add(self, program: Program) -> None:
         """Take a program for the calls that follow."""
@@ -92,7 +93,7 @@ class Worker:
             return sent, ValueFile.write(value, self._settings.folder)
         except OSError as error:
             message = f"its value, of {value.nbytes} bytes, could not be kept: {error}"
-            return Outcome(problem=Crash(message), where=outcome.where), None
+            return Outcome(problem=Crash(message, is_permanent=True), where=outcome.where), None
 
 
 def work(connection: "Connection[Any, Any]", driver: int) -> None:

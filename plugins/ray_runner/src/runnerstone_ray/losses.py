@@ -25,6 +25,10 @@ _ENDS: Final = {
     "AuthenticationError": "the Ray cluster refused this driver's token",
     "RaySystemError": "Ray itself failed",
 }
+# Those that another attempt may well be spared.
+_LOSSES: Final = frozenset(
+    {"WorkerCrashedError", "OutOfMemoryError", "NodeDiedError", "LocalRayletDiedError"}
+)
 _LOST: Final = "ObjectLostError"
 
 
@@ -45,11 +49,13 @@ def crash_of(error: BaseException, parcel: Parcel) -> Crash:
         return Crash(f"a value that it needs is gone: {_in_brief(reason)}", error, lost=lost)
     for kind in kinds:
         if kind in _ENDS:
-            return Crash(f"{_ENDS[kind]} ({_in_brief(reason)})", error)
+            message = f"{_ENDS[kind]} ({_in_brief(reason)})"
+            return Crash(message, error, is_permanent=kind not in _LOSSES)
     return Crash(
         f"Ray could not run it: {_in_brief(reason)}; the machines of a cluster "
         "need runnerstone-ray, and what the task imports, in the driver's versions",
         error,
+        is_permanent=True,
     )
 
 

@@ -103,7 +103,7 @@ class Pump:
             entries = list(self._entries.values())
             self._entries.clear()
         for entry in entries:
-            entry.report.post(Outcome(problem=Crash(loss)))
+            entry.report.post(Outcome(problem=Crash(loss, is_permanent=True)))
 
     def stop(self) -> None:
         """End the calls that are left, and the thread; report nothing any more."""
@@ -193,7 +193,7 @@ def _outcome(entry: Entry, ended: "Future[bytes]") -> Outcome:
         outcome, nbytes = outcome_of(ended.result())
     except Exception as unreadable:  # noqa: BLE001  # the worker's runnerstone is another
         message = f"what the Ray worker process sent cannot be read here: {unreadable!r}"
-        return Outcome(problem=Crash(message, unreadable))
+        return Outcome(problem=Crash(message, unreadable, is_permanent=True))
     if nbytes is None:
         return outcome
     return attrs.evolve(outcome, value=Reference(entry.value, nbytes=nbytes, where=outcome.where))
