@@ -26,6 +26,8 @@ PAGES = [
 
 FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:]+)\)")
+LINK_TO_HEADING = re.compile(r"\]\(([^)#:]*)#([^)]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 MEMBER = re.compile(r"`([A-Z]\w*)\.(\w+)`")
 OPTION = re.compile(r"^\| `(\w+)` \| `(.+?)` \| [^|]+ \|$", re.MULTILINE)
 FILE_NAME = re.compile(r"# (\w+\.py)\n")
@@ -128,6 +130,11 @@ def pattern_of(shown):
     """What is printed where `shown` is, with ``  ...`` in the place of a traceback's frames."""
     lines = masked(shown).splitlines(keepends=True)
     return "".join(r"(  .*\n)+" if line == "  ...\n" else re.escape(line) for line in lines)
+
+
+def slug(heading):
+    """What a link to a heading ends with."""
+    return re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-")
 
 
 def options_in_table(heading):
@@ -244,3 +251,13 @@ def test_links_of_a_page_lead_to_files(page):
     links = LINK.findall(FENCED.sub("", page.read_text(encoding="utf-8")))
 
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_of_a_page_lead_to_headings(page):
+    links = LINK_TO_HEADING.findall(FENCED.sub("", page.read_text(encoding="utf-8")))
+
+    for file, anchor in links:
+        target = page.parent / file if file else page
+        headings = HEADING.findall(FENCED.sub("", target.read_text(encoding="utf-8")))
+        assert anchor in {slug(heading) for heading in headings}, f"{file}#{anchor}"
