@@ -1,3 +1,4 @@
+import ast
 import re
 import shlex
 import subprocess
@@ -11,9 +12,11 @@ import attrs
 import pytest
 
 from runnerstone import contracts
+from runnerstone.options import FlowOptions, TaskOptions
 
 ROOT = Path(__file__).parents[1]
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
+MANUAL = ROOT / "docs" / "flows-and-tasks.md"
 PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
@@ -23,7 +26,10 @@ PAGES = [
 
 FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:]+)\)")
+LINK_TO_HEADING = re.compile(r"\]\(([^)#:]*)#([^)]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 MEMBER = re.compile(r"`([A-Z]\w*)\.(\w+)`")
+OPTION = re.compile(r"^\| `(\w+)` \| `(.+?)` \| [^|]+ \|$", re.MULTILINE)
 FILE_NAME = re.compile(r"# (\w+\.py)\n")
 TIME = re.compile(r"^\d\d:\d\d:\d\d\.\d{3}", re.MULTILINE)
 RUN_NAME = re.compile(r"(?<=low run )'[a-z]+-[a-z]+'")  # of flows and of subflows
@@ -126,6 +132,30 @@ def pattern_of(shown):
     return "".join(r"(  .*\n)+" if line == "  ...\n" else re.escape(line) for line in lines)
 
 
+def slug(heading):
+    """What a link to a heading ends with."""
+    return re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-")
+
+
+def options_in_table(heading):
+    """The options of a table of the manual, and their defaults as the table has them."""
+    section = MANUAL.read_text(encoding="utf-8").partition(f"\n### {heading}\n")[2]
+    table = re.match(r"\n(\|.*\n)+", section)
+    return {name: ast.literal_eval(default) for name, default in OPTION.findall(table[0])}
+
+
+def options_in_scripts(decorator):
+    """The options that the manual's scripts give to a decorator."""
+    calls = [
+        node
+        for script in SCRIPTS
+        if script.page == MANUAL
+        for node in ast.walk(ast.parse(script.text))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    ]
+    return {option.arg for call in calls if call.func.id == decorator for option in call.keywords}
+
+
 def runner_of_the_manual():
     literal = contracts.__doc__.partition("threads of its own::\n")[2]
     return dedent(re.match(r"(\n|    .*\n)+", literal)[0]).strip() + "\n"
@@ -198,8 +228,36 @@ def test_members_that_the_architecture_names_are_in_their_classes():
         assert re.search(rf"(def |self\.|^    ){member}\b", body[0], re.MULTILINE), (owner, member)
 
 
+@pytest.mark.parametrize(
+    ("heading", "options"), [("Of tasks", TaskOptions), ("Of flows", FlowOptions)]
+)
+def test_manual_has_a_table_of_all_options_with_their_defaults(heading, options):
+    table = options_in_table(heading)
+
+    assert sorted(table) == sorted(field.name for field in attrs.fields(options))
+    for name, default in table.items():
+        assert getattr(options(**{name: default}), name) == getattr(options(), name), name
+
+
+@pytest.mark.parametrize(("decorator", "options"), [("task", TaskOptions), ("flow", FlowOptions)])
+def test_manual_has_a_script_for_each_option(decorator, options):
+    shown = options_in_scripts(decorator)
+
+    assert [field.name for field in attrs.fields(options) if field.name not in shown] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_of_a_page_lead_to_files(page):
     links = LINK.findall(FENCED.sub("", page.read_text(encoding="utf-8")))
 
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_of_a_page_lead_to_headings(page):
+    links = LINK_TO_HEADING.findall(FENCED.sub("", page.read_text(encoding="utf-8")))
+
+    for file, anchor in links:
+        target = page.parent / file if file else page
+        headings = HEADING.findall(FENCED.sub("", target.read_text(encoding="utf-8")))
+        assert anchor in {slug(heading) for heading in headings}, f"{file}#{anchor}"
