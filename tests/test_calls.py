@@ -275,8 +275,8 @@ def test_a_value_that_cannot_be_pickled_is_a_crash(wrap):
     outcome = call()
 
     assert outcome.problem == Crash(
-        f"the value that task run {call.name!r} returned cannot be pickled: "
-        "TypeError(\"cannot pickle '_thread.lock' object\")",
+        f"the value that task run {call.name!r} returned, of type _thread.lock, cannot be pickled: "
+        "TypeError: cannot pickle '_thread.lock' object",
         is_permanent=True,
     )
     assert (outcome.value, outcome.state) == (None, None)

@@ -11,9 +11,19 @@ _MANY: Final = sys.maxsize
 
 def name_of(fn: Any) -> str:
     """The name of a function; of a ``functools.partial`` that of what it calls."""
+    fn = _called(fn)
+    return str(getattr(fn, "__name__", type(fn).__name__))
+
+
+def description_of(fn: Any) -> str | None:
+    """A function's docstring; of a ``functools.partial`` that of what it calls."""
+    return inspect.getdoc(_called(fn))
+
+
+def _called(fn: Any) -> Any:
     while isinstance(fn, functools.partial):
         fn = fn.func
-    return str(getattr(fn, "__name__", type(fn).__name__))
+    return fn
 
 
 def is_coroutine_function(fn: Callable[..., Any]) -> bool:

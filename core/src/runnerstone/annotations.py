@@ -50,9 +50,17 @@ def allow_failure(future: Any) -> Any:
     """Take a future's value whatever became of its run: for a task's arguments and `wait_for`.
 
     If the run did not complete, the task gets the exception instead that the future would raise.
-    Anything but a future, as where tasks are called as plain functions, is returned as it is.
+    Of a list, a tuple, a set or a dict a copy is returned in which all futures are so marked.
+    Anything else, as where tasks are called as plain functions, is returned as it is.
     """
-    return AllowFailure(future) if isinstance(future, TaskFuture) else future
+    if isinstance(future, TaskFuture):
+        return AllowFailure(future)
+    if type(future) is dict:
+        return {key: allow_failure(value) for key, value in future.items()}
+    if isinstance(future, list) or type(future) in {tuple, set}:
+        kind = list if isinstance(future, list) else type(future)
+        return kind(map(allow_failure, future))
+    return future
 
 
 def quote(value: T) -> T:

@@ -14,7 +14,7 @@ import attrs
 from runnerstone._arguments import Template
 from runnerstone._context import current_run, where
 from runnerstone._interruptions import Interruptible
-from runnerstone._pickles import Pickled, dump, pack, safe_repr
+from runnerstone._pickles import Pickled, dump, find_unpicklable, pack, safe_repr
 from runnerstone._prints import logging_prints
 from runnerstone._records import RecordKeeper
 from runnerstone.contexts import RunLogger, TaskRunContext
@@ -328,12 +328,11 @@ class TaskCall(Interruptible):
             try:
                 value = dump(value)
             except Exception as refusal:  # noqa: BLE001  # a user's __reduce__ may raise anything
+                what = f"the value that task run {self.name!r} returned"
+                reason = find_unpicklable(value, what)
+                message = reason or f"{what} cannot be pickled: {safe_repr(refusal)}"
                 value, state = None, None
-                problem = Crash(
-                    f"the value that task run {self.name!r} returned cannot be pickled: "
-                    f"{safe_repr(refusal)}",
-                    is_permanent=True,
-                )
+                problem = Crash(message, is_permanent=True)
         return Outcome(
             value,
             problem,

@@ -1,13 +1,16 @@
 """How long to wait before something is tried again."""
 
 import random
+import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
 __all__ = ["exponential_backoff"]
 
+# What a thread can wait for, in seconds: some 290 years.
+LONGEST: Final = threading.TIMEOUT_MAX
 Delay = float | Sequence[float] | Callable[[int], float]
 
 
@@ -36,12 +39,17 @@ def exponential_backoff(
         max_seconds: None is longer than this.
 
     Raises:
-        ValueError: If a number is negative, or the factor is below 1.
+        TypeError: If one is no number.
+        ValueError: If one is out of range.
     """
-    if initial_seconds < 0 or max_seconds < 0 or factor < 1:
+    given = f"({initial_seconds!r}, factor={factor!r}, max_seconds={max_seconds!r})"
+    for number in (initial_seconds, factor, max_seconds):
+        if isinstance(number, bool) or not isinstance(number, (int, float)):
+            raise TypeError(f"exponential_backoff takes numbers, not {given}")
+    if not (0 <= initial_seconds <= LONGEST and 0 <= max_seconds <= LONGEST and factor >= 1):
         raise ValueError(
-            "exponential_backoff takes seconds from 0 and a factor from 1, not "
-            f"({initial_seconds!r}, factor={factor!r}, max_seconds={max_seconds!r})"
+            f"exponential_backoff takes seconds from 0 to {LONGEST:.0e} and a factor from 1, not "
+            f"{given}"
         )
     return _ExponentialBackoff(initial_seconds, factor, max_seconds)
 
@@ -51,7 +59,7 @@ def checked_delay(value: Any) -> Any:
 
     Raises:
         TypeError: If it is neither a number, nor several, nor a callable.
-        ValueError: If a number is negative, or there is none in the sequence.
+        ValueError: If a number is out of range, or there is none in the sequence.
     """
     if callable(value):
         return value
@@ -65,8 +73,8 @@ def checked_delay(value: Any) -> Any:
                 "retry_delay_seconds is a number, a sequence of numbers, or a callable of the "
                 f"retry's number that returns one, not {value!r}"
             )
-        if not number >= 0:
-            raise ValueError(f"retry_delay_seconds cannot be negative, as {number!r} is")
+        if not 0 <= number <= LONGEST:
+            raise ValueError(f"retry_delay_seconds is from 0 to {LONGEST:.0e}, not {number!r}")
     return numbers if several else value
 
 
@@ -90,4 +98,6 @@ def seconds_before(delay: Delay, retry: int, jitter: float = 0.0) -> float:
         seconds = delay[min(retry, len(delay)) - 1]
     else:
         seconds = delay
-    return float(seconds * (1 + random.uniform(0, jitter)) if jitter else seconds)
+    if jitter:
+        seconds = min(seconds * (1 + random.uniform(0, jitter)), LONGEST)
+    return float(seconds)

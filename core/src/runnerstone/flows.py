@@ -7,18 +7,23 @@ from functools import partial
 from types import MethodType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
-import attrs
-
 from runnerstone._run_names import check_template, run_name
 from runnerstone._signatures import (
     bound_arguments,
+    description_of,
     is_coroutine_function,
     name_of,
     signature_of,
 )
 from runnerstone._tracebacks import hide_frames
 from runnerstone.annotations import named
-from runnerstone.options import FlowKeywords, FlowOptions, TaskRunnerChoice
+from runnerstone.options import (
+    FlowKeywords,
+    FlowOptions,
+    TaskRunnerChoice,
+    changed,
+    declared,
+)
 from runnerstone.runs import FlowRun
 
 __all__ = ["Flow", "flow"]
@@ -57,13 +62,20 @@ class Flow(Generic[P, R_co]):
         self._declared: Any = fn
         if isinstance(self._declared, (classmethod, staticmethod)):
             fn = cast("Any", self._declared.__func__)
+        if isinstance(fn, Flow):
+            raise TypeError(f"{fn!r} is a flow already: change it by with_options(...)")
         if not callable(fn):
             raise TypeError(f"a flow is made of a function or another callable, not of {fn!r}")
+        if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+            raise TypeError(
+                f"{fn!r} is a generator function, whose body would run when the flow is over: "
+                "return a list instead"
+            )
         functools.update_wrapper(self, fn, updated=())
         self.fn = fn
         self.options = options
         self.name = options.name or name_of(fn).replace("_", "-")
-        self.description = options.description or inspect.getdoc(fn)
+        self.description = options.description or description_of(fn)
         self.is_async = is_coroutine_function(fn)
         self._signature = signature_of(fn)
         check_template(options.flow_run_name, self._signature, f"flow {self.name!r}")
@@ -162,7 +174,7 @@ class Flow(Generic[P, R_co]):
 
     def with_options(self, **options: Unpack[FlowKeywords]) -> "Flow[P, R_co]":
         """A flow of the same function with some options changed."""
-        return Flow(self._declared, attrs.evolve(self.options, **cast("dict[str, Any]", options)))
+        return Flow(self._declared, changed(self.options, options, f"flow {self.name!r}"))
 
     def __repr__(self) -> str:
         return f"<Flow {self.name!r}>"
@@ -202,7 +214,7 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Unpack[FlowKeywords
     Raises:
         TypeError: If `fn` cannot be called, or an option does not fit.
     """
-    declared = FlowOptions(**cast("dict[str, Any]", options))  # whose converters take more types
+    chosen = declared(FlowOptions, options, "a flow")
     if fn is None:
-        return lambda function: Flow(function, declared)
-    return Flow(fn, declared)
+        return lambda function: Flow(function, chosen)
+    return Flow(fn, chosen)

@@ -2,12 +2,14 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
+from math import inf
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, TypeVar
 
 import attrs
 
+from runnerstone._names import suggestion
 from runnerstone.contracts import TaskRunner
-from runnerstone.delays import Delay, checked_delay, seconds_before
+from runnerstone.delays import LONGEST, Delay, checked_delay, seconds_before
 from runnerstone.states import State, StateType
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ class FlowKeywords(TypedDict, total=False):
     retry_jitter: float
     timeout_seconds: float | None
     flow_run_name: RunName | None
-    log_prints: bool
+    log_prints: bool | None
     on_completion: "Hooks[FlowRun[Any]]"
     on_failure: "Hooks[FlowRun[Any]]"
     on_crashed: "Hooks[FlowRun[Any]]"
@@ -66,9 +68,9 @@ class FlowKeywords(TypedDict, total=False):
 
 
 def label_set(labels: Iterable[str]) -> frozenset[str]:
-    """Labels as a set; refuses the one string that was meant as one of several."""
-    if isinstance(labels, str):
-        raise TypeError(f"tags are several strings, not the one string {labels!r}")
+    """Labels as a set; refuses what is none, and the one string meant as one of several."""
+    if isinstance(labels, str) or not isinstance(labels, Iterable):
+        raise TypeError(f"tags are several strings, as in tags=['nightly'], not {labels!r}")
     found = frozenset(labels)
     for label in found:
         if not isinstance(label, str):
@@ -99,48 +101,79 @@ def _retry_on(value: Any) -> Any:
     return kinds
 
 
-def _check_run_name(_instance: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _check_run_name(_instance: object, field: "attrs.Attribute[Any]", value: Any) -> None:
     if value is not None and not callable(value) and not isinstance(value, str):
         raise TypeError(
-            f"{attribute.name} is a template or a callable that is given the arguments by name, "
+            f"{field.name} is a template or a callable that is given the arguments by name, "
             f"not {value!r}"
         )
 
 
-def _positive_or_none(_instance: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+def _check_limit(_instance: object, field: "attrs.Attribute[Any]", value: Any) -> None:
     if value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{attribute.name} is a number of seconds or None, not {value!r}")
-    if not value > 0:
-        raise ValueError(f"{attribute.name} has to be more than 0, not {value!r}")
+    if not _is_number(value):
+        raise TypeError(f"{field.name} is a number of seconds or None, not {value!r}")
+    if not 0 < value <= LONGEST:
+        raise ValueError(
+            f"{field.name} is more than 0 and at most {LONGEST:.0e}, not {value!r}; None sets no "
+            "limit"
+        )
 
 
-_text_or_none = attrs.validators.optional(attrs.validators.instance_of(str))
-_flag = attrs.validators.instance_of(bool)
-
-
-def _count(_instance: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+def _check_count(_instance: object, field: "attrs.Attribute[Any]", value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{attribute.name} is a whole number, not {value!r}")
+        raise TypeError(f"{field.name} is a whole number, not {value!r}")
     if value < 0:
-        raise ValueError(f"{attribute.name} cannot be negative, as {value!r} is")
+        raise ValueError(f"{field.name} cannot be negative, as {value!r} is")
+
+
+def _check_share(_instance: object, field: "attrs.Attribute[Any]", value: Any) -> None:
+    if not _is_number(value):
+        raise TypeError(f"{field.name} is a number, not {value!r}")
+    if not 0 <= value < inf:
+        raise ValueError(f"{field.name} is from 0 on, and finite, not {value!r}")
+
+
+def _check_text(_instance: object, field: "attrs.Attribute[Any]", value: Any) -> None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{field.name} is a string or None, not {value!r}")
+
+
+def _check_flag(_instance: object, field: "attrs.Attribute[Any]", value: Any) -> None:
+    if value is not None and not isinstance(value, bool):
+        raise TypeError(f"{field.name} is True, False or None, not {value!r}")
+
+
+def _check_mapping(_instance: object, field: "attrs.Attribute[Any]", value: Any) -> None:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{field.name} is a mapping, not {value!r}")
+
+
+def _check_choice(_instance: object, field: "attrs.Attribute[Any]", value: Any) -> None:
+    if value not in CHOICES:
+        raise ValueError(f"{field.name} is 'wait' or 'cancel', not {value!r}")
+
+
+CHOICES: Final = ("wait", "cancel")
+OptionsT = TypeVar("OptionsT", bound="_RunOptions")
 
 
 @attrs.frozen(kw_only=True)
 class _RunOptions:
     """What tasks and flows have in common; `TaskOptions` and `FlowOptions` describe it."""
 
-    name: str | None = attrs.field(default=None, validator=_text_or_none)
+    name: str | None = attrs.field(default=None, validator=_check_text)
     tags: frozenset[str] = attrs.field(default=frozenset(), converter=label_set)
-    description: str | None = attrs.field(default=None, validator=_text_or_none)
-    retries: int = attrs.field(default=0, validator=_count)
+    description: str | None = attrs.field(default=None, validator=_check_text)
+    retries: int = attrs.field(default=0, validator=_check_count)
     retry_delay_seconds: Delay = attrs.field(default=0.0, converter=checked_delay)
-    retry_jitter: float = attrs.field(
-        default=0.0,
-        validator=[attrs.validators.instance_of((int, float)), attrs.validators.ge(0)],
-    )
-    timeout_seconds: float | None = attrs.field(default=None, validator=_positive_or_none)
+    retry_jitter: float = attrs.field(default=0.0, validator=_check_share)
+    timeout_seconds: float | None = attrs.field(default=None, validator=_check_limit)
     on_completion: tuple[Callable[[Any], object], ...] = attrs.field(default=(), converter=_hooks)
     on_failure: tuple[Callable[[Any], object], ...] = attrs.field(default=(), converter=_hooks)
     on_crashed: tuple[Callable[[Any], object], ...] = attrs.field(default=(), converter=_hooks)
@@ -198,11 +231,13 @@ class TaskOptions(_RunOptions):
     """
 
     retry_on: Any = attrs.field(default=None, converter=_retry_on)
-    crash_retries: int = attrs.field(default=1, validator=_count)
+    crash_retries: int = attrs.field(default=1, validator=_check_count)
     task_run_name: RunName | None = attrs.field(default=None, validator=_check_run_name)
-    log_prints: bool | None = attrs.field(default=None, validator=attrs.validators.optional(_flag))
-    resources: Mapping[str, float | str] = attrs.field(factory=dict)
-    runner_options: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    log_prints: bool | None = attrs.field(default=None, validator=_check_flag)
+    resources: Mapping[str, float | str] = attrs.field(factory=dict, validator=_check_mapping)
+    runner_options: Mapping[str, Mapping[str, Any]] = attrs.field(
+        factory=dict, validator=_check_mapping
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -226,7 +261,8 @@ class FlowOptions(_RunOptions):
         flow_run_name: What a run is called instead of two words: a template of the arguments, or a
             callable that is given the arguments by name.
         log_prints: Whether what the body prints goes to the run's logger instead, and what its
-            tasks print, unless they say otherwise.
+            tasks and subflows print, unless they say otherwise. None leaves that to the flow
+            around; without one it is false.
         on_completion: Called with the finished `FlowRun` once a run has completed, before the call
             of the flow ends: a callable or several. What they raise is logged.
         on_failure: Likewise, once a run has failed, for good.
@@ -239,8 +275,36 @@ class FlowOptions(_RunOptions):
 
     task_runner: TaskRunnerChoice = None
     flow_run_name: RunName | None = attrs.field(default=None, validator=_check_run_name)
-    log_prints: bool = attrs.field(default=False, validator=_flag)
-    on_body_error: Literal["wait", "cancel"] = attrs.field(
-        default="wait", validator=attrs.validators.in_(("wait", "cancel"))
-    )
-    keep_task_runs: int = attrs.field(default=10_000, validator=_count)
+    log_prints: bool | None = attrs.field(default=None, validator=_check_flag)
+    on_body_error: Literal["wait", "cancel"] = attrs.field(default="wait", validator=_check_choice)
+    keep_task_runs: int = attrs.field(default=10_000, validator=_check_count)
+
+
+def declared(kind: type[OptionsT], options: Mapping[str, Any], owner: str) -> OptionsT:
+    """Options as they were declared.
+
+    Args:
+        kind: `TaskOptions` or `FlowOptions`.
+        options: By name.
+        owner: What the message calls what they were given to.
+
+    Raises:
+        TypeError: If there is no such option, or it does not fit.
+        ValueError: If an option's value is out of range.
+    """
+    _check_names(kind, options, owner)
+    return kind(**options)
+
+
+def changed(before: OptionsT, options: Mapping[str, Any], owner: str) -> OptionsT:
+    """Options, some of which are changed; raises what `declared` raises."""
+    _check_names(type(before), options, owner)
+    return attrs.evolve(before, **options)
+
+
+def _check_names(kind: type[_RunOptions], options: Mapping[str, Any], owner: str) -> None:
+    known = attrs.fields_dict(kind)
+    for name in options:
+        if name not in known:
+            listing = f"its options: {', '.join(sorted(known))}"
+            raise TypeError(f"{owner} has no option {name!r}{suggestion(name, known, listing)}")

@@ -13,13 +13,14 @@ from runnerstone.errors import (
     FlowCancelledError,
     FlowFailedError,
     FlowTimeoutError,
+    RunnerstoneError,
     TaskCancelledError,
     TaskCrashedError,
     TaskFailedError,
     TaskTimeoutError,
     UpstreamNotCompletedError,
 )
-from runnerstone.outcomes import Crash, Failure
+from runnerstone.outcomes import Crash, Failure, with_note
 from runnerstone.programs import Program
 from runnerstone.states import AWAITING_RETRY, PENDING, RETRYING, RUNNING, State, StateType
 
@@ -143,20 +144,30 @@ class TaskRun:
 
 @attrs.frozen
 class NoValue:
-    """A run ended without a value and without an exception: its state says all."""
+    """A run ended without a value and without an exception: its state says all.
+
+    Attributes:
+        state: The state.
+        note: As a `Failure` has it.
+    """
 
     state: State
+    note: str | None = attrs.field(default=None, kw_only=True)
 
     def error(self) -> BaseException:
         """The exception to raise for it."""
         text = self.state.message or f"the run ended {self.state.name}"
         if self.state.is_timed_out():
-            return TaskTimeoutError(text)
-        if self.state.type is StateType.CANCELLED:
-            return TaskCancelledError(text)
-        if self.state.type is StateType.CRASHED:
-            return TaskCrashedError(text)
-        return TaskFailedError(text)
+            kind: type[RunnerstoneError] = TaskTimeoutError
+        else:
+            kind = _ERRORS.get(self.state.type, TaskFailedError)
+        return with_note(kind(text), self.note)
+
+
+_ERRORS: Final[dict[StateType, type[RunnerstoneError]]] = {
+    StateType.CANCELLED: TaskCancelledError,
+    StateType.CRASHED: TaskCrashedError,
+}
 
 
 @attrs.frozen

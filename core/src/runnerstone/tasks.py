@@ -1,8 +1,6 @@
 """`task`: what users decorate."""
 
 import functools
-import inspect
-import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import (
     Any,
@@ -16,14 +14,14 @@ from typing import (
     overload,
 )
 
-import attrs
-
 from runnerstone._context import current_run
+from runnerstone._imports import import_task, imports_as
 from runnerstone._maps import MappedArguments, TaskFutureIterator
 from runnerstone._run_names import check_template, run_name
 from runnerstone._signatures import (
     arity,
     bound_arguments,
+    description_of,
     is_coroutine_function,
     name_of,
     signature_of,
@@ -32,7 +30,7 @@ from runnerstone.annotations import AllowFailure, named, unmapped
 from runnerstone.errors import NotInFlowError
 from runnerstone.future_lists import TaskFutureList
 from runnerstone.futures import TaskFuture
-from runnerstone.options import TaskKeywords, TaskOptions
+from runnerstone.options import TaskKeywords, TaskOptions, changed, declared
 
 __all__ = ["BoundTask", "Task", "task"]
 
@@ -73,13 +71,15 @@ class Task(Generic[P, R_co]):
         self._declared: Any = fn
         if isinstance(self._declared, (classmethod, staticmethod)):
             fn = cast("Any", self._declared.__func__)
+        if isinstance(fn, (Task, BoundTask)):
+            raise TypeError(f"{fn!r} is a task already: change it by with_options(...)")
         if not callable(fn):
             raise TypeError(f"a task is made of a function or another callable, not of {fn!r}")
         functools.update_wrapper(self, fn, updated=())
         self.fn = fn
         self.options = options
         self.name = options.name or name_of(fn)
-        self.description = options.description or inspect.getdoc(fn)
+        self.description = options.description or description_of(fn)
         self.is_async = is_coroutine_function(fn)
         self.tags = options.tags
         self.timeout_seconds = options.timeout_seconds
@@ -249,7 +249,7 @@ class Task(Generic[P, R_co]):
 
     def with_options(self, **options: Unpack[TaskKeywords]) -> "Task[P, R_co]":
         """A task of the same function with some options changed."""
-        return Task(self._declared, attrs.evolve(self.options, **cast("dict[str, Any]", options)))
+        return Task(self._declared, changed(self.options, options, f"task {self.name!r}"))
 
     def run_name(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
         """What a run with these arguments is called; None if it has the usual name.
@@ -274,7 +274,10 @@ class Task(Generic[P, R_co]):
             try:
                 self._signature.bind(*args, **kwargs)
             except TypeError as error:
-                raise TypeError(f"task {self.name!r}: {error}") from None
+                hint = ""
+                if next(iter(self._signature.parameters), None) == "cls":
+                    hint = "; if it is a class method, write @task above @classmethod"
+                raise TypeError(f"task {self.name!r}: {error}{hint}") from None
 
     def parts(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments by the parameters' names, for messages."""
@@ -282,13 +285,8 @@ class Task(Generic[P, R_co]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         module, qualname = self.__module__, getattr(self, "__qualname__", "")
-        if module in sys.modules and not _travels_by_value(module):
-            try:
-                found = _find(module, qualname)
-            except AttributeError:
-                found = None
-            if found is self:
-                return _import_task, (module, qualname)
+        if imports_as(self, module, qualname):
+            return import_task, (module, qualname)
         # What else it was declared with is the driver's business.
         return Task, (self._declared, TaskOptions(name=self.options.name, tags=self.tags))
 
@@ -415,10 +413,10 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskKeywords
             fit.
         ValueError: If an option's value is out of range.
     """
-    declared = TaskOptions(**cast("dict[str, Any]", options))  # whose converters take more types
+    chosen = declared(TaskOptions, options, "a task")
     if fn is None:
-        return lambda function: Task(function, declared)
-    return Task(fn, declared)
+        return lambda function: Task(function, chosen)
+    return Task(fn, chosen)
 
 
 def task_key(name: str, fn: Any, tags: Iterable[str]) -> str:
@@ -432,32 +430,11 @@ def task_key(name: str, fn: Any, tags: Iterable[str]) -> str:
 
 
 def _futures(wait_for: Any) -> tuple[TaskFuture[Any] | AllowFailure, ...]:
+    if isinstance(wait_for, (TaskFuture, AllowFailure)) or not isinstance(wait_for, Iterable):
+        raise TypeError(
+            f"wait_for takes several futures, as in wait_for=[future], not {wait_for!r}"
+        )
     for future in (futures := tuple(wait_for)):
         if not isinstance(future, (TaskFuture, AllowFailure)):
             raise TypeError(f"wait_for takes the futures of task runs, not {future!r}")
     return futures
-
-
-def _travels_by_value(module: str) -> bool:
-    if module == "__main__":
-        return True
-    if "cloudpickle" not in sys.modules:
-        return False
-    import cloudpickle  # waits while another thread is importing it
-
-    names = cloudpickle.list_registry_pickle_by_value()  # a package's stands for all in it
-    return any(f"{module}.".startswith(f"{name}.") for name in names)
-
-
-def _import_task(module: str, qualname: str) -> Any:
-    __import__(module)
-    return _find(module, qualname)
-
-
-def _find(module: str, qualname: str) -> Any:
-    """What a module's variable, or a class's in it, is; of a method the task itself."""
-    found: Any = sys.modules[module]
-    *owners, name = qualname.split(".")
-    for owner in owners:
-        found = getattr(found, owner)
-    return inspect.getattr_static(found, name)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from contextvars import copy_context
 from functools import partial
 from logging import ERROR, INFO
 from typing import Any, Final
@@ -11,10 +12,10 @@ import attrs
 
 from runnerstone._arguments import extract, extract_arguments
 from runnerstone._context import current_run
-from runnerstone._engine.inputs import INPUTS, Input, future_of, value_of
+from runnerstone._engine.inputs import FOR_CALLS, Input, future_of, value_of
 from runnerstone._engine.interrupts import FlowExpired, InterruptGuard, guarding
-from runnerstone._engine.logs import flow_log, show_logs
-from runnerstone._engine.outcomes import FLOW_FAILED, JUDGED, Conclusion, conclude
+from runnerstone._engine.logs import flow_log, log_raised, show_logs, told_delay
+from runnerstone._engine.outcomes import FLOW_FAILED, RETURNED, Conclusion, conclude
 from runnerstone._engine.retries import delay_before_flow_retry
 from runnerstone._engine.steps import Blocking, Body, DroppedError, Pause, Steps, Until
 from runnerstone._engine.task_runs import Engine
@@ -32,6 +33,7 @@ from runnerstone.states import (
     Cancelled,
     Crashed,
     NotReady,
+    State,
     exceeded,
 )
 
@@ -104,9 +106,11 @@ def _begin_in(parent: Engine | None, run: FlowRun[Any]) -> int:
 def _call_hooks(hooks: Sequence[Callable[[Any], object]], run: FlowRun[Any]) -> None:
     for hook in hooks:
         try:
-            hook(run)
-        except Exception:  # noqa: BLE001  # a user's hook may raise anything
-            flow_log.exception("A hook of flow run %r raised:", run.name)
+            context = copy_context()
+            context.run(current_run.set, None)  # it belongs to no run
+            context.run(hook, run)
+        except Exception as error:  # noqa: BLE001  # a user's hook may raise anything
+            log_raised(flow_log, error, "A hook of flow run %r raised:", run.name)
 
 
 def _attempts_steps(
@@ -124,11 +128,13 @@ def _attempts_steps(
             if delay is None or engine.expiry.has_come_around:
                 return conclusion
             flow_log.warning(
-                "Flow run %r ended attempt %d in state %s and will be tried again in %g s",
+                "%s run %r failed in attempt %d of %d and will be retried %s: %s",
+                engine.kind,
                 run.name,
                 run.attempts,
+                call.options.retries + 1,
+                told_delay(delay),
                 conclusion.state,
-                delay,
             )
             run.begin_attempt()
             run.state = AWAITING_RETRY
@@ -143,7 +149,7 @@ def _attempts_steps(
 
 def _conclusion_steps(call: FlowCall, engine: Engine) -> Steps[Conclusion]:
     args, kwargs = call.args, call.kwargs
-    found, template = extract_arguments(args, kwargs, INPUTS)
+    found, template = extract_arguments(args, kwargs, FOR_CALLS)
     if template is not None:
         for future in map(future_of, found):
             if future is not None:
@@ -177,28 +183,35 @@ def _body_steps(engine: Engine, body: Body) -> Steps[Conclusion]:
     except BaseException as raised:  # noqa: BLE001  # whatever it is, the flow run ends with it
         error = raised
         hide_frames(error)
-    if isinstance(error, Exception) and engine.options.on_body_error == "cancel":
-        engine.cancel_waiting()
+    if isinstance(error, Exception) and not engine.expiry.has_come:
+        name = engine.run.name
+        flow_log.error("%s run %r encountered an exception:", engine.kind, name, exc_info=error)
+        if engine.options.on_body_error == "cancel":
+            engine.cancel_waiting()
     interrupt = yield from _waiting_steps(engine, None if engine.expiry.has_come else error)
     if engine.expiry.has_come:
         seconds = engine.options.timeout_seconds
         if seconds is None or engine.expiry.has_come_around:
             return _ended_by(FlowExpired())
         return Conclusion(exceeded("Flow run", seconds))
-    if interrupt is not None:
-        return _ended_by(interrupt)
-    if error is not None:
-        flow_log.error("Flow run %r encountered an exception:", engine.run.name, exc_info=error)
-        return _ended_by(error)
+    if interrupt is not None or error is not None:
+        return _ended_by(interrupt or error)
     try:
-        found, template = yield Blocking(partial(extract, value, JUDGED))
-        for item in found:
-            if isinstance(item, TaskFuture):
-                yield Until(item._when_final)  # another flow run's alone may not be final
-        conclusion: Conclusion = yield Blocking(partial(conclude, engine, value, found, template))
+        return (yield from _value_steps(engine, value))
     except Exception as fault:  # noqa: BLE001  # fetching is the runner's
         message = f"What the flow returned cannot be had: {fault!r}"
         return Conclusion(Crashed(message), error=fault)
+
+
+def _value_steps(engine: Engine, value: Any) -> Steps[Conclusion]:
+    """Judge what the body returned, and fetch the values in it."""
+    searched, wanted = (value.result, FOR_CALLS) if type(value) is State else (value, RETURNED)
+    found, template = yield Blocking(partial(extract, searched, wanted))
+    for item in found:
+        future = None if isinstance(item, State) else future_of(item)
+        if future is not None:
+            yield Until(future._when_final)  # another flow run's alone may not be final
+    conclusion: Conclusion = yield Blocking(partial(conclude, engine, value, found, template))
     return conclusion
 
 
@@ -254,7 +267,7 @@ def _values_of(found: Sequence[Input]) -> list[Any] | Conclusion:
     return list(map(value_of, found))
 
 
-def _ended_by(error: BaseException) -> Conclusion:
+def _ended_by(error: BaseException | None) -> Conclusion:
     """The conclusion of a flow run that something which was raised has ended."""
     is_interrupt = not isinstance(error, (Exception, SystemExit))
     return Conclusion(INTERRUPTED if is_interrupt else FLOW_FAILED, error=error)

@@ -3,14 +3,16 @@
 from typing import Any, Final
 
 from runnerstone._pickles import Pickled, dump, safe_repr
-from runnerstone.annotations import AllowFailure, Quote
+from runnerstone.annotations import AllowFailure, Quote, unmapped
 from runnerstone.contracts import Reference
 from runnerstone.errors import TaskFailedError
 from runnerstone.futures import TaskFuture
 
 Input = TaskFuture[Any] | AllowFailure | Quote
 
-INPUTS: Final = frozenset({TaskFuture, AllowFailure, Quote})
+FOR_CALLS: Final = frozenset({TaskFuture, AllowFailure, Quote})
+# And what is looked for only to be refused.
+INPUTS: Final = FOR_CALLS | {unmapped}
 
 
 def future_of(item: Input) -> TaskFuture[Any] | None:

@@ -4,6 +4,7 @@ import logging
 import sys
 from typing import Final, TextIO
 
+from runnerstone._tracebacks import hide_frames
 from runnerstone.outcomes import Crash, Failure
 from runnerstone.runs import NoValue, Problem, TaskRun
 from runnerstone.states import TROUBLE, State
@@ -90,8 +91,19 @@ def log_retry(run: TaskRun, problem: Problem, which: tuple[int, int], delay: flo
         run.name,
         how,
         *which,
-        f"in {delay:g} s" if delay else "at once",
+        told_delay(delay),
     )
+
+
+def told_delay(seconds: float) -> str:
+    """How long it is until something happens, in words."""
+    return f"in {seconds:g} s" if seconds else "at once"
+
+
+def log_raised(log: logging.Logger, error: BaseException, text: str, *args: object) -> None:
+    """Log what a callable of the user's raised that is called beside the runs."""
+    hide_frames(error)
+    log.error(text, *args, exc_info=error)
 
 
 def log_leftover(run: TaskRun, attempt: int, where: str | None) -> None:

@@ -7,13 +7,16 @@ from typing import Any, Final
 import attrs
 
 from runnerstone._arguments import Template
+from runnerstone._engine.inputs import FOR_CALLS, Input, value_of
 from runnerstone._engine.task_runs import Engine
 from runnerstone.futures import TaskFuture
 from runnerstone.outcomes import with_note
 from runnerstone.runs import Problem, Skip
 from runnerstone.states import Completed, Failed, State, StateType, aggregate
 
-JUDGED: Final = frozenset({TaskFuture, State})
+Returned = Input | State
+# What is looked for in a value that a body returned, and in the result of a state.
+RETURNED: Final = FOR_CALLS | {State}
 FLOW_FAILED: Final = Failed("Flow run encountered an exception.")
 
 
@@ -35,21 +38,18 @@ class Conclusion:
 
 
 def conclude(
-    engine: Engine,
-    value: Any,
-    found: Sequence[TaskFuture[Any] | State],
-    template: Template | None,
+    engine: Engine, value: Any, found: Sequence[Returned], template: Template | None
 ) -> Conclusion:
     """Judge what a flow's body returned, all runs being final; fetches the values in it.
 
     Args:
         engine: The flow run's.
         value: What its body returned.
-        found: What is `JUDGED` in it.
-        template: What remains without that; None if the value stays what it is.
+        found: What is `RETURNED` in it; in its result if it is a state.
+        template: What remains without that; None if the value, or the result, stays what it is.
     """
     if type(value) is State:
-        return _chosen(value)
+        return _chosen(engine, value, found, template)
     if value is None and engine.run.submitted:
         state = aggregate(
             engine.run.counts, skipped_by_cancelling=engine.book.skipped_by_cancelling
@@ -58,28 +58,41 @@ def conclude(
             _, problem = engine.book.first_failure
             return Conclusion(state, error=_error_of(engine, problem))
         return Conclusion(state)
-    if template is None or not found:
-        return Conclusion(Completed(), value if template is None else template.fill(()))
-    state = aggregate(
-        Counter(item.state.type if isinstance(item, TaskFuture) else item.type for item in found),
-        skipped_by_cancelling=sum(map(_is_skipped_by_cancelling, found)),
-    )
-    if state.is_completed():
-        engine.fetch_all(item for item in found if isinstance(item, TaskFuture))
-        values = [item.result() if isinstance(item, TaskFuture) else item for item in found]
-        return Conclusion(state, template.fill(values))
-    return Conclusion(state, error=_first_error(engine, found) if state.is_failed() else None)
+    return _judged(engine, value, found, template)
 
 
-def _chosen(state: State) -> Conclusion:
+def _judged(
+    engine: Engine, value: Any, found: Sequence[Returned], template: Template | None
+) -> Conclusion:
+    """The conclusion from futures and states in a value; marked ones are not judged."""
+    judged = [item for item in found if isinstance(item, (TaskFuture, State))]
+    state = Completed()
+    if judged:
+        state = aggregate(
+            Counter(it.state.type if isinstance(it, TaskFuture) else it.type for it in judged),
+            skipped_by_cancelling=sum(map(_is_skipped_by_cancelling, judged)),
+        )
+    if not state.is_completed():
+        return Conclusion(state, error=_first_error(engine, judged) if state.is_failed() else None)
+    if template is None:
+        return Conclusion(state, value)
+    engine.fetch_all(item for item in found if isinstance(item, TaskFuture))
+    values = [item if isinstance(item, State) else value_of(item) for item in found]
+    return Conclusion(state, template.fill(values))
+
+
+def _chosen(
+    engine: Engine, state: State, found: Sequence[Returned], template: Template | None
+) -> Conclusion:
     """The conclusion from a state that the body returned by itself."""
     if not state.is_final():
         return Conclusion(Failed(f"Flow returned a state that is not final: {state}"))
-    error = state.result if isinstance(state.result, BaseException) else None
     bare = attrs.evolve(state, result=None)
-    if state.is_completed():
-        return Conclusion(bare, state.result)
-    return Conclusion(bare, error=error)
+    if not state.is_completed():
+        error = state.result if isinstance(state.result, BaseException) else None
+        return Conclusion(bare, error=error)
+    conclusion = _judged(engine, state.result, found, template)
+    return attrs.evolve(conclusion, state=bare) if conclusion.state.is_completed() else conclusion
 
 
 def _is_skipped_by_cancelling(item: TaskFuture[Any] | State) -> bool:

@@ -1,7 +1,7 @@
 """Whether an attempt is followed by another, and when."""
 
 from runnerstone._engine.attempts import Attempt
-from runnerstone._engine.logs import flow_log, task_log
+from runnerstone._engine.logs import flow_log, log_raised, task_log
 from runnerstone.options import FlowOptions, TaskOptions
 from runnerstone.outcomes import Crash, Failure
 from runnerstone.runs import FlowRun, Problem
@@ -19,12 +19,14 @@ def delay_before_retry(attempt: Attempt, state: State, problem: Problem | None) 
         return 0.0 if is_loss and attempt.crashes < options.crash_retries else None
     if not state.is_failed() or attempt.failures >= options.retries:
         return None
+    name = attempt.future.name
     try:
         if problem is not None and not _is_worth_it(options, problem):
+            task_log.info("Task run %r is not retried: its retry_on rules that out", name)
             return None
         return options.delay(attempt.failures + 1)
-    except Exception:  # noqa: BLE001  # it is the user's
-        task_log.exception("Task run %r is not retried:", attempt.future.name)
+    except Exception as error:  # noqa: BLE001  # it is the user's
+        log_raised(task_log, error, "Task run %r is not retried, since this was raised:", name)
         return None
 
 
@@ -48,6 +50,6 @@ def delay_before_flow_retry(
         return None
     try:
         return options.delay(run.attempts)
-    except Exception:  # noqa: BLE001  # as above
-        flow_log.exception("Flow run %r is not retried:", run.name)
+    except Exception as raised:  # noqa: BLE001  # as above
+        log_raised(flow_log, raised, "Flow run %r is not retried, since this was raised:", run.name)
         return None

@@ -31,7 +31,7 @@ from runnerstone._arguments import extract_arguments
 from runnerstone._engine.attempts import Arguments, Attempt
 from runnerstone._engine.books import Book, Series
 from runnerstone._engine.expiries import Expiry
-from runnerstone._engine.inputs import INPUTS, Input, content_of, future_of, value_of
+from runnerstone._engine.inputs import FOR_CALLS, INPUTS, Input, content_of, future_of, value_of
 from runnerstone._engine.interrupts import (
     InterruptGuard,
     interruptible,
@@ -39,7 +39,14 @@ from runnerstone._engine.interrupts import (
     raise_if_due,
 )
 from runnerstone._engine.leftovers import Leftovers
-from runnerstone._engine.logs import flow_log, log_end, log_retry, log_submission, task_log
+from runnerstone._engine.logs import (
+    flow_log,
+    log_end,
+    log_raised,
+    log_retry,
+    log_submission,
+    task_log,
+)
 from runnerstone._engine.retries import delay_before_retry
 from runnerstone._engine.threads import SerialThread, TimerThread
 from runnerstone._engine.verdicts import judge
@@ -50,7 +57,7 @@ from runnerstone.contracts import Report, TaskRunner, refuse
 from runnerstone.errors import FlowRunEndedError, ResultGoneError, UnpicklableError
 from runnerstone.futures import TaskFuture
 from runnerstone.options import FlowOptions
-from runnerstone.outcomes import Crash, Failure, Outcome
+from runnerstone.outcomes import Crash, Outcome
 from runnerstone.programs import Program
 from runnerstone.runs import FlowRun, NoValue, Problem, Skip, TaskRun
 from runnerstone.states import (
@@ -67,6 +74,12 @@ from runnerstone.tasks import Task
 # A call that travels is given this much longer, in seconds: it ends itself if its code can be
 # interrupted, which spares its worker.
 TRAVELLERS_GRACE: Final = 0.2
+
+_ENDS: Final = {
+    StateType.FAILED: "failed",
+    StateType.CRASHED: "crashed",
+    StateType.CANCELLED: "was cancelled",
+}
 
 
 class Engine:
@@ -94,8 +107,10 @@ class Engine:
         self.guard: Final = guard
         self.options: Final = options
         self.parent: Final = parent
+        self.kind: Final = "Flow" if parent is None else "Subflow"
         self.children: Final[set[Engine]] = set()
-        self.logs_prints: Final[bool] = options.log_prints
+        around = parent is not None and parent.logs_prints
+        self.logs_prints: Final[bool] = around if options.log_prints is None else options.log_prints
         self.book: Final = Book(run, options.keep_task_runs)
         self.reporter: Final = SerialThread(f"{run.name} reports")
         self._callbacks = SerialThread(f"{run.name} callbacks")
@@ -108,8 +123,8 @@ class Engine:
         self._stopped = False
         self._releasing = threading.local()
         self._leftovers = Leftovers(self.timer)
-        around = None if parent is None else parent.expiry
-        self.expiry: Final[Expiry] = Expiry(options.timeout_seconds, guard, around)
+        expiry_around = None if parent is None else parent.expiry
+        self.expiry: Final[Expiry] = Expiry(options.timeout_seconds, guard, expiry_around)
 
     # The way in
 
@@ -124,6 +139,11 @@ class Engine:
         """Submit a run of `task`; see `Task.submit` and `Task.map`."""
         task.check_arguments(args, kwargs)
         upstream, template = extract_arguments(args, kwargs, INPUTS)
+        if upstream and not FOR_CALLS.issuperset(map(type, upstream)):
+            raise TypeError(
+                f"task {task.name!r} was given unmapped(...), which is for map(): pass the value "
+                "itself"
+            )
         arguments: Arguments = (args, kwargs) if template is None else template
         refusal: UnpicklableError | None = None
         if self._travels:
@@ -434,8 +454,8 @@ class Engine:
         future = attempt.future
         run = future.task_run
         noted = problem
-        if type(problem) is Failure or type(problem) is Crash:
-            noted = attrs.evolve(problem, note=self._note(run, problem))
+        if problem is not None and not isinstance(problem, Skip):
+            noted = attrs.evolve(problem, note=self._note(run, state))
         with future._lock:
             if attempt.over:
                 return False
@@ -470,12 +490,12 @@ class Engine:
             if dependent.engine is not self:
                 dependent.engine._release((dependent,))
 
-    def _note(self, run: TaskRun, problem: Failure | Crash) -> str:
+    def _note(self, run: TaskRun, state: State) -> str:
         """What the exception of a run that did not complete is given as a note."""
         place = "" if run.map_index is None else f" (map index {run.map_index})"
-        verb = "failed" if isinstance(problem, Failure) else "crashed"
+        how = "timed out" if state.is_timed_out() else _ENDS.get(state.type, state.name)
         runner = type(self.runner).__name__
-        return f"Task run {run.name!r}{place} of flow run {self.run.name!r} {verb} on {runner}"
+        return f"Task run {run.name!r}{place} of flow run {self.run.name!r} {how} on {runner}"
 
     # Time
 
@@ -603,5 +623,5 @@ def _crash(message: str, cause: BaseException | None) -> tuple[State, Problem]:
 def _call_hook(hook: Callable[[Any], object], future: TaskFuture[Any]) -> None:
     try:
         hook(future)
-    except Exception:  # noqa: BLE001  # a user's hook may raise anything
-        task_log.exception("A hook of task run %r raised:", future.name)
+    except Exception as error:  # noqa: BLE001  # a user's hook may raise anything
+        log_raised(task_log, error, "A hook of task run %r raised:", future.name)

@@ -38,7 +38,9 @@ class DeadlineTests(Suite):
     ) -> None:
         kills = parallel_runner.capabilities.kills
 
-        future, seconds = self._time_out(parallel_runner, meeting, task, leaves=kills)
+        future, seconds = self._time_out(
+            parallel_runner, meeting, task, leaves=kills, is_stubborn=True
+        )
 
         assert future.state.name == "TimedOut", f"the run ended {future.state}"
         assert seconds < LIMIT + TOLERANCE
@@ -79,6 +81,7 @@ class DeadlineTests(Suite):
         task: Any,
         *,
         leaves: bool,
+        is_stubborn: bool = False,
         retries: int = 0,
     ) -> tuple[TaskFuture[Any], float]:
         """The future of a task that was given too little time, and how long it ran at last.
@@ -90,6 +93,7 @@ class DeadlineTests(Suite):
             meeting: Where the task waits.
             task: The task.
             leaves: Whether its code has to end, too.
+            is_stubborn: Whether its code goes on when it is interrupted.
             retries: The task's.
         """
         futures: list[TaskFuture[Any]] = []
@@ -100,7 +104,7 @@ class DeadlineTests(Suite):
             late = limited.submit(meeting.address, "late")
             futures.append(late)
             meeting.wait_for(1)
-            if not leaves and late.task_run.started is None:
+            if is_stubborn and late.task_run.started is None:
                 meeting.close()
                 pytest.skip("the task runner does not tell when a call begins")
             beside = [give(number) for number in range(20)]
