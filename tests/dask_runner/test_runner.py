@@ -217,7 +217,7 @@ def test_cluster_that_is_cancelled_from_outside_crashes_what_it_had(dask_cluster
 
     futures = []
 
-    @task
+    @task(crash_retries=0)
     def wait() -> None:
         time.sleep(60)
 
