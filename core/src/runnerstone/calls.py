@@ -306,14 +306,9 @@ class TaskCall(Interruptible):
 
     def _outcome(self, value: Any, error: BaseException | None, started: float) -> Outcome:
         ended = time.time()
-        if self._travels:
-            _flush()
         state: State | None = None
         problem: Failure | Crash | None = None
-        if self._is_late:  # whatever the code made of the interruption
-            value = None
-            state = exceeded("Task run", self.timeout_seconds or 0)
-        elif error is not None:
+        if error is not None:
             value = None  # else it may be the coroutine that raised
             problem = self._problem(error)
         elif type(value) is State:
@@ -322,9 +317,22 @@ class TaskCall(Interruptible):
                 if isinstance(value, BaseException):
                     problem = Failure.of(value, travels=self._travels)
                 value = None
-        if self._travels and state is not None and state.message is not None:
+        if self._travels:
+            return self._travelling(
+                Outcome(value, problem, state=state, started=started, ended=ended, where=where())
+            )
+        return Outcome(value, problem, state=state, started=started, ended=ended, where=where())
+
+    def _travelling(self, outcome: Outcome) -> Outcome:
+        """The outcome as it can travel, with what was logged."""
+        _flush()
+        value, problem, state = outcome.value, outcome.problem, outcome.state
+        if self._is_late:  # whatever the code made of the interruption
+            value, problem = None, None
+            state = exceeded("Task run", self.timeout_seconds or 0)
+        elif state is not None and state.message is not None:
             state = attrs.evolve(state, message=str(state.message))  # a subclass may not travel
-        if self._travels and problem is None:
+        if problem is None:
             try:
                 value = dump(value)
             except Exception as refusal:  # noqa: BLE001  # a user's __reduce__ may raise anything
@@ -337,9 +345,9 @@ class TaskCall(Interruptible):
             value,
             problem,
             state=state,
-            started=started,
-            ended=ended,
-            where=where(),
+            started=outcome.started,
+            ended=outcome.ended,
+            where=outcome.where,
             records=() if self._keeper is None else self._keeper.records,
         )
 

@@ -6,6 +6,8 @@ from functools import partial
 from logging import LogRecord, getLogger
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
+
 from runnerstone._arguments import Template
 from runnerstone._engine.inputs import Input
 from runnerstone._engine.interrupts import raise_if_due
@@ -24,6 +26,24 @@ if TYPE_CHECKING:
 Arguments = tuple[tuple[Any, ...], Mapping[str, Any]] | Template | Pickled
 
 
+@attrs.frozen
+class Past:
+    """What went before an attempt.
+
+    Attributes:
+        failures: How many attempts failed.
+        crashes: How many attempts crashed.
+        delay_seconds: How long after the last of them it is launched.
+    """
+
+    failures: int = 0
+    crashes: int = 0
+    delay_seconds: float = 0.0
+
+
+NOTHING: Final = Past()
+
+
 class Attempt(Report):
     """One attempt at a task run, from waiting for its upstream to its end.
 
@@ -40,9 +60,7 @@ class Attempt(Report):
         over: Whether it has ended; likewise.
         call: What the runner got; None before that.
         successor: The next attempt, if `inline` says that the submitting thread takes care of it.
-        failures: How many attempts before it failed.
-        crashes: How many attempts before it crashed.
-        delay_seconds: How long it waits before it is launched.
+        past: What went before it.
         alarm: Ends it when its time is up; None if nothing does.
     """
 
@@ -52,14 +70,12 @@ class Attempt(Report):
         "awaited",
         "call",
         "context",
-        "crashes",
-        "delay_seconds",
         "engine",
-        "failures",
         "future",
         "inline",
         "number",
         "over",
+        "past",
         "program",
         "successor",
         "task",
@@ -93,9 +109,7 @@ class Attempt(Report):
         self.call: TaskCall | None = None
         self.inline = False
         self.successor: Attempt | None = None
-        self.failures = 0
-        self.crashes = 0
-        self.delay_seconds = 0.0
+        self.past = NOTHING
         self.alarm: Alarm | None = None
 
     def next(self, delay_seconds: float, *, crashed: bool) -> "Attempt":
@@ -116,9 +130,8 @@ class Attempt(Report):
             self.context,
             self.number + 1,
         )
-        following.failures = self.failures + (not crashed)
-        following.crashes = self.crashes + crashed
-        following.delay_seconds = delay_seconds
+        failures, crashes = self.past.failures + (not crashed), self.past.crashes + crashed
+        following.past = Past(failures, crashes, delay_seconds)
         return following
 
     def call_context(self) -> Context | None:

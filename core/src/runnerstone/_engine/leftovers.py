@@ -17,30 +17,30 @@ class Leftovers:
 
     The record is changed by single operations, which are atomic. Whoever takes an attempt out has
     done with it: who reports the call's end, or the timer's thread, which logs that it goes on.
+
+    Attributes:
+        attempts: The attempts, and where each runs.
     """
 
     def __init__(self, timer: TimerThread) -> None:
         self._timer = timer
-        self._attempts: dict[Attempt, str | None] = {}  # and where they run
-
-    def __bool__(self) -> bool:
-        return bool(self._attempts)
+        self.attempts: Final[dict[Attempt, str | None]] = {}
 
     def add(self, attempt: Attempt) -> None:
         """Expect the end of an attempt's call, which is about to be cancelled."""
-        self._attempts[attempt] = attempt.future.task_run.where
+        self.attempts[attempt] = attempt.future.task_run.where
         self._timer.call_later(PATIENCE, partial(self._tell, attempt))
 
     def discard(self, attempt: Attempt) -> None:
         """The end of its call was reported, if it is one of these."""
-        self._attempts.pop(attempt, None)
+        self.attempts.pop(attempt, None)
 
     def tell_all(self) -> None:
         """Log of all that is left that its code goes on."""
-        for attempt in tuple(self._attempts):
+        for attempt in tuple(self.attempts):
             self._tell(attempt)
 
     def _tell(self, attempt: Attempt) -> None:
-        where = self._attempts.pop(attempt, _NONE)
+        where = self.attempts.pop(attempt, _NONE)
         if where is not _NONE:
             log_leftover(attempt.future.task_run, attempt.number, where)

@@ -16,15 +16,15 @@ def delay_before_retry(attempt: Attempt, state: State, problem: Problem | None) 
     options = attempt.task.options
     if state.is_crashed():
         is_loss = isinstance(problem, Crash) and not problem.is_permanent and not problem.lost
-        return 0.0 if is_loss and attempt.crashes < options.crash_retries else None
-    if not state.is_failed() or attempt.failures >= options.retries:
+        return 0.0 if is_loss and attempt.past.crashes < options.crash_retries else None
+    if not state.is_failed() or attempt.past.failures >= options.retries:
         return None
     name = attempt.future.name
     try:
         if problem is not None and not _is_worth_it(options, problem):
             task_log.info("Task run %r is not retried: its retry_on rules that out", name)
             return None
-        return options.delay(attempt.failures + 1)
+        return options.delay(attempt.past.failures + 1)
     except Exception as error:  # noqa: BLE001  # it is the user's
         log_raised(task_log, error, "Task run %r is not retried, since this was raised:", name)
         return None

@@ -336,7 +336,7 @@ class Engine:
                 following = following.successor
             raise_if_due()
             if following is not None:
-                self._sleep(following.delay_seconds)
+                self._sleep(following.past.delay_seconds)
         attempt.future.wait()
         self.expiry.raise_if_come()  # which the call may have caught, as the next
         if self.guard.count > interrupts and is_in_main_thread():
@@ -349,7 +349,7 @@ class Engine:
         if not isinstance(outcome, Outcome):
             text = f"the task runner reported {outcome!r}, which is no Outcome"  # type: ignore[unreachable]  # it may have no types
             outcome = Outcome(problem=Crash(text))
-        if self._leftovers:
+        if self._leftovers.attempts:
             self._leftovers.discard(attempt)
         if outcome.problem is None and outcome.state is None and not outcome.records:
             self._end(attempt, COMPLETED, None, outcome)
@@ -394,17 +394,18 @@ class Engine:
                 attempt.successor = following
         self._part(attempt, abandoned=abandoned)
         options = attempt.task.options
+        past = following.past
         which = (
-            (following.crashes, options.crash_retries + 1)
-            if following.crashes > attempt.crashes
-            else (following.failures, options.retries + 1)
+            (past.crashes, options.crash_retries + 1)
+            if past.crashes > attempt.past.crashes
+            else (past.failures, options.retries + 1)
         )
-        log_retry(run, problem, which, following.delay_seconds)
+        log_retry(run, problem, which, past.delay_seconds)
         if attempt.successor is not None:
             return True
-        if following.delay_seconds:
+        if past.delay_seconds:
             again = partial(self.reporter.call, partial(self._release, (following,)))
-            self.timer.call_later(following.delay_seconds, again)
+            self.timer.call_later(past.delay_seconds, again)
         else:
             self._release((following,))
         return True
@@ -466,7 +467,10 @@ class Engine:
             else:
                 run.finish(state, outcome.started, outcome.where)
                 dependents = future._settle(outcome.value, noted)
-        self._part(attempt, abandoned=abandoned)
+        if abandoned or attempt.alarm is not None:
+            self._part(attempt, abandoned=abandoned)
+        else:
+            attempt.forget_context()
         try:
             if noted is not None:
                 self.book.record(run, state, noted)
