@@ -86,6 +86,8 @@ class ConcurrentTaskRunner(TaskRunner):
             if not self._cancelled or call.id not in self._cancelled:
                 report.started(place)
                 outcome = call(*call.upstream)
+            else:
+                self._cancelled.discard(call.id)
             if executing.pop(call, None) is None:  # somebody was quicker
                 if self._abandoned.pop(call, None) is not None and outcome is not None:
                     report.done(outcome)
@@ -115,6 +117,7 @@ class ConcurrentTaskRunner(TaskRunner):
         if self._executing.pop(call, None) is None:  # it has just ended
             self._abandoned.pop(call, None)
             return
+        self._cancelled.discard(call.id)
         with self._lock:  # another thread takes its place
             if thread in self._threads:
                 self._threads.remove(thread)

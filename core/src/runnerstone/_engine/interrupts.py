@@ -83,7 +83,9 @@ class InterruptGuard:
             signal.default_int_handler(signum, frame)
 
     def expire(self) -> None:
-        """Raise `FlowExpired` in the main thread, from another thread."""
+        """Raise `FlowExpired` in the main thread, unless the body handles the signal itself."""
+        if not self._is_in_charge():
+            return
         self._is_expiring = True
         if hasattr(signal, "pthread_kill"):  # it also wakes what sleeps in the main thread
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
@@ -92,11 +94,15 @@ class InterruptGuard:
 
             _thread.interrupt_main()
 
+    def _is_in_charge(self) -> bool:
+        return signal.getsignal(signal.SIGINT) == self.handle
+
     def settle(self) -> None:
         """Have nothing of an expiry come any more; in the main thread, which it was meant for."""
         global _due  # noqa: PLW0603  # as above
-        while self._is_expiring:  # the signal is on its way
+        while self._is_expiring and self._is_in_charge():  # the signal is on its way
             time.sleep(0.001)
+        self._is_expiring = False
         if _due is FlowExpired:
             _due = None
 

@@ -3,9 +3,12 @@
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from runnerstone import TaskFuture, flow
+from runnerstone.errors import TaskCancelledError, UpstreamNotCompletedError
 from runnerstone.task_runners import TaskRunner
 from runnerstone.testing._calls import CallMaker, CallSuite, Ends, submit
 from runnerstone.testing._leftovers import Census
@@ -92,6 +95,35 @@ class CancellationTests(CallSuite):
         following = make.call(give, 1)
         self.in_time(submit, started_runner, [following], ends)
         ends.wait([following])
+
+    def test_run_that_is_cancelled_ends_at_once_and_skips_what_depends_on_it(
+        self, parallel_runner: TaskRunner, meeting: Meeting
+    ) -> None:
+        can = parallel_runner.capabilities
+        futures: list[TaskFuture[Any]] = []
+
+        @flow(task_runner=parallel_runner)
+        def cancelling() -> Any:
+            running = spin.submit(meeting.address, "running")
+            behind = give.submit(running)
+            beyond = give.submit([behind])
+            futures.extend([running, behind, beyond])
+            meeting.wait_for(1)
+            assert beyond.cancel()
+            assert running.cancel()
+            assert not behind.cancel(), "it was skipped, not cancelled"
+            if can.interrupts or can.kills:
+                assert meeting.has_left("running"), "its code goes on"
+            meeting.close()
+            return give("unharmed")
+
+        assert self.in_time(cancelling) == "unharmed"
+        running, behind, beyond = futures
+        assert [future.state.name for future in futures] == ["Cancelled", "NotReady", "Cancelled"]
+        assert isinstance(running.exception(), TaskCancelledError)
+        assert isinstance(behind.exception(), UpstreamNotCompletedError)
+        assert running.cancelled()
+        assert beyond.cancelled()
 
     def test_stopping_is_safe_while_the_last_report_is_being_made(
         self, parallel_runner: TaskRunner, quick_switches: None
