@@ -4,6 +4,8 @@ What waits in C code, such as a sleep or a read, is interrupted once that return
 """
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 # Held while an exception is sent, and while one that came too late is taken back.
@@ -46,6 +48,22 @@ class Interruptible:
         if self._is_interrupted:
             with _sending:
                 _set(threading.get_ident(), None)
+
+    @contextmanager
+    def put_off(self) -> Iterator[None]:
+        """Keep interruptions away from a part of it, until that ends; in any thread.
+
+        Raises:
+            Interruption: At the end, if there was one.
+        """
+        is_executed_here = self._thread == threading.get_ident()
+        if is_executed_here:
+            self.leave()
+        try:
+            yield
+        finally:
+            if is_executed_here:
+                self.enter()
 
     def interrupt(self) -> None:
         """Raise `Interruption` in the thread that executes the code; from any other thread."""

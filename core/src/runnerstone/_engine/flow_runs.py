@@ -20,6 +20,7 @@ from runnerstone._engine.retries import delay_before_flow_retry
 from runnerstone._engine.steps import Blocking, Body, DroppedError, Pause, Steps, Until
 from runnerstone._engine.task_runs import Engine
 from runnerstone._tracebacks import hide_frames
+from runnerstone.calls import TaskCall
 from runnerstone.contexts import ambient_tags
 from runnerstone.contracts import TaskRunner
 from runnerstone.errors import FlowRunEndedError
@@ -69,15 +70,17 @@ def flow_run_steps(call: FlowCall) -> Steps[FlowRun[Any]]:
         KeyboardInterrupt: If Ctrl-C came when nothing was left to be interrupted.
     """
     show_logs()
-    parent: Engine | None = current_run.get()
-    if not isinstance(parent, Engine):
-        parent = None
+    around = current_run.get()
+    parent = around if isinstance(around, Engine) else None
     labels = ambient_tags.get() | call.options.tags
     run = FlowRun[Any](call.run_name or _run_name(), call.flow_name, time.time(), tags=labels)
     index = _begin_in(parent, run)
     kind = "Flow" if parent is None else "Subflow"
     flow_log.info("Beginning %s run %r for flow %r...", kind.lower(), run.name, call.flow_name)
-    with guarding() if parent is None else nullcontext(parent.guard) as guard:
+    with (
+        around.put_off() if isinstance(around, TaskCall) else nullcontext(),
+        guarding() if parent is None else nullcontext(parent.guard) as guard,
+    ):
         conclusion = yield from _attempts_steps(call, run, guard, parent)
         run.finish(conclusion.state, time.time(), value=conclusion.value, error=conclusion.error)
         if parent is not None:
