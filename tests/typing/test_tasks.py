@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeVar, assert_type
 
 from runnerstone import Task, TaskFuture, task
-from runnerstone.tasks import TaskOptions
+from runnerstone.options import TaskOptions
 
 T = TypeVar("T")
 

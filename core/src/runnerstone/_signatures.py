@@ -4,9 +4,19 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, Protocol, TypeVar
+
+P = ParamSpec("P")
+R_co = TypeVar("R_co", covariant=True)
+T_contra = TypeVar("T_contra", contravariant=True)
 
 _MANY: Final = sys.maxsize
+
+
+class Method(Protocol[T_contra, P, R_co]):
+    """A function in a class, for type checkers: the first argument is what it is got from."""
+
+    def __call__(self, owner: T_contra, /, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
 
 
 def name_of(fn: Any) -> str:

@@ -5,10 +5,11 @@ import inspect
 from collections.abc import Callable, Coroutine
 from functools import partial
 from types import MethodType
-from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, cast, overload
+from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
 from runnerstone._run_names import check_template, run_name
 from runnerstone._signatures import (
+    Method,
     bound_arguments,
     description_of,
     is_coroutine_function,
@@ -29,6 +30,7 @@ from runnerstone.runs import FlowRun
 __all__ = ["Flow", "flow"]
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 S = TypeVar("S")
@@ -81,9 +83,15 @@ class Flow(Generic[P, R_co]):
         check_template(options.flow_run_name, self._signature, f"flow {self.name!r}")
 
     @overload
+    def __get__(
+        self: Method[type[S], Q, R], instance: S | None, owner: type[S]
+    ) -> "Flow[Q, R]": ...
+    @overload
     def __get__(self, instance: None, owner: type) -> Self: ...
     @overload
-    def __get__(self: "Flow[Concatenate[S, P], R]", instance: S, owner: type) -> "Flow[P, R]": ...
+    def __get__(self: Method[S, Q, R], instance: S, owner: type) -> "Flow[Q, R]": ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> Self: ...
     def __get__(self, instance: Any, owner: type) -> Any:
         """The flow as a method of an instance or, if it is made of a class method, of a class."""
         if isinstance(self._declared, staticmethod):

@@ -4,7 +4,6 @@ import functools
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import (
     Any,
-    Concatenate,
     Generic,
     ParamSpec,
     Self,
@@ -19,6 +18,7 @@ from runnerstone._imports import import_task, imports_as
 from runnerstone._maps import MappedArguments, TaskFutureIterator
 from runnerstone._run_names import check_template, run_name
 from runnerstone._signatures import (
+    Method,
     arity,
     bound_arguments,
     description_of,
@@ -35,6 +35,7 @@ from runnerstone.options import TaskKeywords, TaskOptions, changed, declared
 __all__ = ["BoundTask", "Task", "task"]
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 S = TypeVar("S")
@@ -94,11 +95,15 @@ class Task(Generic[P, R_co]):
         self._arity = arity(self._signature)
 
     @overload
+    def __get__(
+        self: Method[type[S], Q, R], instance: S | None, owner: type[S]
+    ) -> "BoundTask[Q, R]": ...
+    @overload
     def __get__(self, instance: None, owner: type) -> Self: ...
     @overload
-    def __get__(
-        self: "Task[Concatenate[S, P], R]", instance: S, owner: type
-    ) -> "BoundTask[P, R]": ...
+    def __get__(self: Method[S, Q, R], instance: S, owner: type) -> "BoundTask[Q, R]": ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> Self: ...
     def __get__(self, instance: Any, owner: type) -> Any:
         """The task as a method of an instance or, if it is made of a class method, of a class."""
         if isinstance(self._declared, staticmethod):
