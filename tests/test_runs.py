@@ -138,7 +138,7 @@ def test_a_state_without_an_exception_raises_its_message(state, kind, text):
     ],
 )
 def test_a_skipped_run_raises_from_what_went_wrong_first(cause, kind):
-    skip = Skip(NotReady("load-1").message, new_task_run(), cause)
+    skip = Skip(NotReady("load-1").message, new_task_run(), "an-id", cause)
 
     error = skip.error()
 
@@ -155,7 +155,7 @@ def test_a_skip_knows_whether_anything_failed(state, expected):
     root = new_task_run()
     root.finish(state, None, None)
 
-    assert Skip("message", root, NoValue(state)).by_cancelling is expected
+    assert Skip("message", root, "an-id", NoValue(state)).by_cancelling is expected
 
 
 # Flow runs

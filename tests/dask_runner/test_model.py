@@ -6,7 +6,6 @@ from hypothesis import given
 from runnerstone.task_runners import ConcurrentTaskRunner, SequentialTaskRunner
 from runnerstone_dask import DaskTaskRunner
 from tests.engine.executions import Execution
-from tests.engine.faults import are_avoided
 from tests.engine.models import Model, told
 from tests.engine.strategies import plans_of_flows, searching
 
@@ -16,7 +15,7 @@ OTHERS = SequentialTaskRunner(), ConcurrentTaskRunner(max_workers=2)  # of some 
 
 
 @searching(15)
-@given(plan=plans_of_flows(10, 30).filter(are_avoided))
+@given(plan=plans_of_flows(10, 30))
 def test_every_run_ends_by_the_rules(dask_cluster, plan):
     expected = Model(plan).ends
 

@@ -8,7 +8,6 @@ from hypothesis import given
 
 from runnerstone.task_runners import ConcurrentTaskRunner, SequentialTaskRunner
 from tests.engine.executions import Execution
-from tests.engine.faults import are_avoided
 from tests.engine.graphs import FlowNode, Plan, Ref, StateOf, TaskNode
 from tests.engine.models import Model, told
 from tests.engine.strategies import plans_of_flows, searching
@@ -30,7 +29,7 @@ pytestmark = pytest.mark.timeout(400)  # what fails is searched for the smallest
     ids=repr,
 )
 @searching(150)
-@given(plan=plans_of_flows(0, 14).filter(are_avoided))
+@given(plan=plans_of_flows(0, 14))
 def test_every_run_ends_by_the_rules(runner, plan):
     expected = Model(plan).ends
 
@@ -39,10 +38,9 @@ def test_every_run_ends_by_the_rules(runner, plan):
     assert told(found) == told(expected)
 
 
-# What `faults` has the plans above avoid.
+# What once went wrong.
 
 
-@pytest.mark.xfail(reason="the exception names the upstream of the run that it should name")
 def test_exception_of_a_subflow_names_the_skipped_run_that_held_it_up():
     skipped = TaskNode(plan=Plan(number=2), argument=Ref(1))
     held_up = FlowNode(number=3, argument=Ref(2))
@@ -51,7 +49,6 @@ def test_exception_of_a_subflow_names_the_skipped_run_that_held_it_up():
     assert told(Execution(plan, [SEQUENTIAL]).ends) == told(Model(plan).ends)
 
 
-@pytest.mark.xfail(reason="states of several runs that are one object count once")
 def test_each_returned_state_counts():
     subflows = [
         FlowNode(number=number, nodes=(TaskNode(plan=Plan(number=number + 1)),))
@@ -63,7 +60,6 @@ def test_each_returned_state_counts():
     assert told(Execution(plan, [SEQUENTIAL]).ends) == told(Model(plan).ends)
 
 
-@pytest.mark.xfail(reason="indexes of task runs of different flow runs are compared")
 def test_failure_elsewhere_comes_in_the_place_of_the_returned_run_that_it_held_up():
     upstream = TaskNode(plan=Plan(number=3, failures=1))
     held_up = TaskNode(plan=Plan(number=5), argument=Ref(3))

@@ -61,7 +61,9 @@ class Template:
         return registers[self._result]
 
 
-def extract(value: Any, wanted: frozenset[type]) -> tuple[list[Any], Template | None]:
+def extract(
+    value: Any, wanted: frozenset[type], repeated: frozenset[type] = frozenset()
+) -> tuple[list[Any], Template | None]:
     """Return the found objects and the template of the value; None if it stays what it is.
 
     Each object is found once, by identity, in the order of the first visit. A container with none
@@ -69,10 +71,11 @@ def extract(value: Any, wanted: frozenset[type]) -> tuple[list[Any], Template | 
 
     Args:
         wanted: The exact types to find. What is inside such an object is not searched.
+        repeated: Those of them of which an object is found in each place where it is.
     """
     if type(value) in wanted:
         return [value], Template(1, (), 0)
-    search = _Search(wanted)
+    search = _Search(wanted, repeated)
     search.walk(value)
     return search.found, search.template() if search.found or search.converts else None
 
@@ -132,10 +135,11 @@ class _Node:
 class _Search:
     """One walk through a value, and the template that comes of it."""
 
-    def __init__(self, wanted: frozenset[type]) -> None:
+    def __init__(self, wanted: frozenset[type], repeated: frozenset[type]) -> None:
         self.found: list[Any] = []
         self.converts = False  # whether a container is to be rebuilt, though nothing is found in it
         self._wanted = wanted
+        self._repeated = repeated
         self._slots: dict[int, int] = {}  # by identity
         self._seen: dict[int, _Node | None] = {}  # by identity
         self._postorder: list[_Node] = []
@@ -149,7 +153,9 @@ class _Search:
             node = path[-1]
             for place, part in node.remaining:
                 if type(part) in self._wanted:
-                    slot = self._slots.setdefault(id(part), len(self.found))
+                    slot = len(self.found)
+                    if type(part) not in self._repeated:
+                        slot = self._slots.setdefault(id(part), slot)
                     if slot == len(self.found):
                         self.found.append(part)
                     node.holes.append((place, slot))

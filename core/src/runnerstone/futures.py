@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Protocol, TypeV
 from runnerstone._pickles import Pickled
 from runnerstone._tracebacks import hide_frames
 from runnerstone.contracts import Reference
-from runnerstone.runs import Problem, TaskRun
+from runnerstone.runs import FlowRun, Problem, TaskRun
 from runnerstone.states import State
 
 __all__ = ["TaskFuture"]
@@ -29,6 +29,9 @@ _log: Final = getLogger("runnerstone.task_runs")
 
 class Owner(Protocol):
     """The engine, as its futures know it."""
+
+    @property
+    def run(self) -> FlowRun[Any]: ...
 
     def cancel(self, future: "TaskFuture[Any]") -> bool: ...
 

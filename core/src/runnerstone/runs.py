@@ -177,11 +177,13 @@ class Skip:
     Attributes:
         message: The state's: which direct upstream did not complete.
         root: The run at which the trouble began.
+        flow_run_id: Of the flow run that this belongs to.
         cause: Why that one has no value.
     """
 
     message: str
     root: TaskRun
+    flow_run_id: str
     cause: "Failure | Crash | NoValue"
 
     @property

@@ -12,7 +12,7 @@ import attrs
 
 from runnerstone._arguments import extract, extract_arguments
 from runnerstone._context import current_run
-from runnerstone._engine.inputs import FOR_CALLS, Input, future_of, value_of
+from runnerstone._engine.inputs import FOR_CALLS, Input, future_of, skip_of, value_of
 from runnerstone._engine.interrupts import FlowExpired, InterruptGuard, guarding
 from runnerstone._engine.logs import flow_log, log_raised, show_logs, told_delay
 from runnerstone._engine.outcomes import FLOW_FAILED, RETURNED, Conclusion, conclude
@@ -27,7 +27,7 @@ from runnerstone.errors import FlowRunEndedError
 from runnerstone.futures import TaskFuture
 from runnerstone.options import FlowOptions
 from runnerstone.outcomes import with_note
-from runnerstone.runs import FlowRun, Problem, Skip
+from runnerstone.runs import FlowRun
 from runnerstone.states import (
     AWAITING_RETRY,
     RUNNING,
@@ -209,7 +209,8 @@ def _body_steps(engine: Engine, body: Body) -> Steps[Conclusion]:
 def _value_steps(engine: Engine, value: Any) -> Steps[Conclusion]:
     """Judge what the body returned, and fetch the values in it."""
     searched, wanted = (value.result, FOR_CALLS) if type(value) is State else (value, RETURNED)
-    found, template = yield Blocking(partial(extract, searched, wanted))
+    # The states of several runs may be one object, and each counts.
+    found, template = yield Blocking(partial(extract, searched, wanted, frozenset({State})))
     for item in found:
         future = None if isinstance(item, State) else future_of(item)
         if future is not None:
@@ -261,12 +262,10 @@ def _listed(names: Sequence[str]) -> str:
 def _values_of(found: Sequence[Input]) -> list[Any] | Conclusion:
     """The values of what was found among a subflow's arguments, or why there are none."""
     for item in found:
-        problem: Problem | None = item._problem if isinstance(item, TaskFuture) else None
-        if problem is not None and isinstance(item, TaskFuture):
+        if isinstance(item, TaskFuture) and item._problem is not None:
             state = NotReady(item.name)
-            if not isinstance(problem, Skip):
-                problem = Skip(state.message or "", item.task_run, problem)
-            return Conclusion(state, error=problem.error(), skip=problem)
+            skip = skip_of(item, state)
+            return Conclusion(state, error=skip.error(), skip=skip)
     return list(map(value_of, found))
 
 

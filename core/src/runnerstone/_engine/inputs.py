@@ -2,11 +2,15 @@
 
 from typing import Any, Final
 
+import attrs
+
 from runnerstone._pickles import Pickled, dump, safe_repr
 from runnerstone.annotations import AllowFailure, Quote, unmapped
 from runnerstone.contracts import Reference
 from runnerstone.errors import TaskFailedError
 from runnerstone.futures import TaskFuture
+from runnerstone.runs import NoValue, Skip
+from runnerstone.states import State
 
 Input = TaskFuture[Any] | AllowFailure | Quote
 
@@ -31,6 +35,21 @@ def value_of(item: Input) -> Any:
         return item.value
     future = item if isinstance(item, TaskFuture) else item.future
     return future.result() if future._problem is None else future._problem.error()
+
+
+def skip_of(blocker: TaskFuture[Any], state: State) -> Skip:
+    """Why a run was skipped.
+
+    Args:
+        blocker: The future that it needed and that did not complete.
+        state: The skipped run's.
+    """
+    cause = blocker._problem
+    message = state.message or ""
+    if isinstance(cause, Skip):
+        return attrs.evolve(cause, message=message)
+    cause = cause or NoValue(blocker.state)
+    return Skip(message, blocker.task_run, blocker._owner.run.id, cause)
 
 
 def content_of(item: Input, consumer: object) -> Pickled | Reference:

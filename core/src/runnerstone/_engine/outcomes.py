@@ -113,7 +113,9 @@ def _first_error(engine: Engine, found: Sequence[TaskFuture[Any] | State]) -> Ba
         problem = item._problem
         if isinstance(problem, Skip):
             if not problem.by_cancelling:
-                failures.append((problem.root.index, problem.cause))
+                is_own = problem.flow_run_id == engine.run.id
+                place = problem.root if is_own else item.task_run
+                failures.append((place.index, problem.cause))
         elif problem is not None and item.state.type is not StateType.CANCELLED:
             failures.append((item.task_run.index, problem))
     if not failures:

@@ -31,7 +31,15 @@ from runnerstone._arguments import extract_arguments
 from runnerstone._engine.attempts import Arguments, Attempt
 from runnerstone._engine.books import Book, Series
 from runnerstone._engine.expiries import Expiry
-from runnerstone._engine.inputs import FOR_CALLS, INPUTS, Input, content_of, future_of, value_of
+from runnerstone._engine.inputs import (
+    FOR_CALLS,
+    INPUTS,
+    Input,
+    content_of,
+    future_of,
+    skip_of,
+    value_of,
+)
 from runnerstone._engine.interrupts import (
     InterruptGuard,
     interruptible,
@@ -427,12 +435,7 @@ class Engine:
 
     def _skip(self, attempt: Attempt, blocker: TaskFuture[Any]) -> None:
         state = NotReady(blocker.name)
-        cause = blocker._problem
-        if isinstance(cause, Skip):
-            problem = Skip(state.message or "", cause.root, cause.cause)
-        else:
-            problem = Skip(state.message or "", blocker.task_run, cause or NoValue(blocker.state))
-        self._end(attempt, state, problem)
+        self._end(attempt, state, skip_of(blocker, state))
 
     def _end(
         self,
@@ -603,6 +606,12 @@ class Engine:
     def stop(self) -> None:
         """Stop the runner, end what it left, and the engine's own threads."""
         self.book.close_now()
+        try:
+            self._callbacks.drain()  # they may ask for values that the runner keeps
+        finally:
+            self._stop_runner()
+
+    def _stop_runner(self) -> None:
         try:
             self.runner.stop()
         except Exception:  # noqa: BLE001  # a runner may raise anything; it changes no state

@@ -9,6 +9,7 @@ from queue import SimpleQueue
 from typing import Final
 
 from runnerstone._engine.logs import task_log
+from runnerstone.futures import wait_for_release
 
 # Alarms that are called off stay in the heap until there are more of them than this.
 FORGOTTEN: Final = 100
@@ -33,6 +34,15 @@ class SerialThread:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
+
+    def drain(self) -> None:
+        """Wait until everything given so far has been called; from any other thread."""
+        if self._thread is None:
+            return
+        waiting = threading.Lock()
+        waiting.acquire()
+        self.call(waiting.release)
+        wait_for_release(waiting)
 
     def _run(self) -> None:
         while (fn := self._queue.get()) is not None:
