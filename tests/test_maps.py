@@ -8,10 +8,10 @@ import attrs
 import pytest
 
 from runnerstone import TaskFuture, flow, task
-from runnerstone._maps import MappedArguments, TaskFutureIterator
+from runnerstone._maps import MappedArguments
 from runnerstone.annotations import unmapped
 from runnerstone.errors import NotInFlowError
-from runnerstone.future_lists import TaskFutureList
+from runnerstone.future_lists import TaskFutureIterator, TaskFutureList
 from runnerstone.task_runners import ConcurrentTaskRunner, SequentialTaskRunner
 
 THREADS = ConcurrentTaskRunner(max_workers=4)

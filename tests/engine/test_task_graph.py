@@ -1342,3 +1342,19 @@ def test_crash_over_lost_values_names_the_runs_that_made_them():
     assert lost.state.message == (
         f"worker w died; lost: the values of task runs {ones!r}, {twos!r}"
     )
+
+
+def test_callbacks_are_called_before_the_runner_stops():
+    class NotingTaskRunner(ThreadTaskRunner):
+        def stop(self):
+            stopped.set()
+            super().stop()
+
+    stopped = Event()
+    seen = []
+    run_of(
+        lambda: give.submit(1).add_done_callback(lambda future: seen.append(stopped.wait(0.2))),
+        NotingTaskRunner(),
+    )
+
+    assert seen == [False]

@@ -5,7 +5,7 @@ from itertools import count
 from typing import assert_type
 
 from runnerstone import TaskFuture, TaskFutureList, allow_failure, quote, task, unmapped
-from runnerstone._maps import TaskFutureIterator
+from runnerstone.future_lists import TaskFutureIterator
 
 
 @task

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Generic, TypeVar, assert_type
 
 from runnerstone import FlowRun, TaskFuture, TaskFutureList, flow, task
-from runnerstone._maps import TaskFutureIterator
+from runnerstone.future_lists import TaskFutureIterator
 
 T = TypeVar("T")
 

@@ -128,7 +128,7 @@ def refuses_what_flows_do_not_take() -> None:
     flow(retry_jitter=None)  # type: ignore[call-overload]
     flow(timeout_seconds="60")  # type: ignore[call-overload]
     flow(flow_run_name=b"a")  # type: ignore[call-overload]
-    flow(log_prints=None)  # type: ignore[call-overload]
+    flow(log_prints=None)
     flow(on_completion=tell_task)  # type: ignore[arg-type]
     flow(on_failure=[print, tell_task])  # type: ignore[list-item]
     flow(on_crashed=5)  # type: ignore[call-overload]

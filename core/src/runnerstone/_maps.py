@@ -3,17 +3,14 @@
 How a run is submitted is the caller's.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from inspect import Parameter, Signature
 from itertools import count, islice
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final
 
 from runnerstone.annotations import unmapped
 from runnerstone.future_lists import TaskFutureList
 from runnerstone.futures import TaskFuture
-
-R_co = TypeVar("R_co", covariant=True)
 
 # Called with a run's arguments and the number of its element.
 Submit = Callable[[tuple[Any, ...], dict[str, Any], int], TaskFuture[Any]]
@@ -138,62 +135,6 @@ class MappedArguments:
                 f"task {self._task_name!r} is mapped over arguments of different lengths ({told}): "
                 "make them equally long, or pass unmapped(...) for what each run shall get whole"
             )
-
-
-class TaskFutureIterator(Generic[R_co]):
-    """The futures of a map, in order, each once its run is final, however that ended.
-
-    Runs are submitted as the iteration goes on. To be used by ``for`` or, in a coroutine, by
-    ``async for``, by one thread at a time.
-    """
-
-    def __init__(self, submissions: Iterator[TaskFuture[R_co]], buffersize: int) -> None:
-        """Make an iterator that has submitted nothing yet.
-
-        Args:
-            submissions: Submits one more run each time it is asked for the next.
-            buffersize: How many runs there are, at most, whose futures are still to come.
-
-        Raises:
-            TypeError: If `buffersize` is no integer.
-            ValueError: If it is less than 1.
-        """
-        if not isinstance(buffersize, int):
-            raise TypeError(f"buffersize is an integer or None, not {buffersize!r}")
-        if buffersize < 1:
-            raise ValueError(f"buffersize is at least 1, not {buffersize}")
-        self._submissions = submissions
-        self._buffersize = buffersize
-        self._submitted: deque[TaskFuture[R_co]] = deque()
-
-    def __iter__(self) -> "TaskFutureIterator[R_co]":
-        return self
-
-    def __next__(self) -> TaskFuture[R_co]:
-        self._fill()
-        if not self._submitted:
-            raise StopIteration
-        self._submitted[0].wait()
-        return self._submitted.popleft()
-
-    def __aiter__(self) -> "TaskFutureIterator[R_co]":
-        return self
-
-    async def __anext__(self) -> TaskFuture[R_co]:
-        self._fill()
-        if not self._submitted:
-            raise StopAsyncIteration
-        await self._submitted[0]._become_final()  # noqa: SLF001  # futures have it for waiters
-        return self._submitted.popleft()
-
-    def close(self) -> None:
-        """Submit nothing more and end the iteration; runs that are submitted go on."""
-        self._submissions = iter(())
-        self._submitted.clear()
-
-    def _fill(self) -> None:
-        free = self._buffersize - len(self._submitted)
-        self._submitted.extend(islice(self._submissions, free))
 
 
 def _labels(signature: Signature, count: int) -> list[str]:

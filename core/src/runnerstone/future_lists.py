@@ -1,16 +1,19 @@
 """Lists of futures, as `Task.map` gives them."""
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import Any, Literal, SupportsIndex, TypeVar, overload
+from itertools import islice
+from typing import Any, Generic, Literal, SupportsIndex, TypeVar, overload
 
 from runnerstone._containers import rebuilt_as_list
 from runnerstone.futures import TaskFuture, fetch_all
 from runnerstone.waits import ALL_COMPLETED, FIRST_EXCEPTION, not_final_error, wait
 
-__all__ = ["TaskFutureList"]
+__all__ = ["TaskFutureIterator", "TaskFutureList"]
 
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 
 
@@ -97,6 +100,62 @@ class TaskFutureList(list[TaskFuture[R]]):
     def __add__(self, others: list[Any], /) -> Any:
         both = super().__add__(others)
         return TaskFutureList(both) if _are_futures(others) else both
+
+
+class TaskFutureIterator(Generic[R_co]):
+    """The futures of a map, in order, each once its run is final, however that ended.
+
+    Runs are submitted as the iteration goes on. To be used by ``for`` or, in a coroutine, by
+    ``async for``, by one thread at a time.
+    """
+
+    def __init__(self, submissions: Iterator[TaskFuture[R_co]], buffersize: int) -> None:
+        """Make an iterator that has submitted nothing yet.
+
+        Args:
+            submissions: Submits one more run each time it is asked for the next.
+            buffersize: How many runs there are, at most, whose futures are still to come.
+
+        Raises:
+            TypeError: If `buffersize` is no integer.
+            ValueError: If it is less than 1.
+        """
+        if not isinstance(buffersize, int):
+            raise TypeError(f"buffersize is an integer or None, not {buffersize!r}")
+        if buffersize < 1:
+            raise ValueError(f"buffersize is at least 1, not {buffersize}")
+        self._submissions = submissions
+        self._buffersize = buffersize
+        self._submitted: deque[TaskFuture[R_co]] = deque()
+
+    def __iter__(self) -> "TaskFutureIterator[R_co]":
+        return self
+
+    def __next__(self) -> TaskFuture[R_co]:
+        self._fill()
+        if not self._submitted:
+            raise StopIteration
+        self._submitted[0].wait()
+        return self._submitted.popleft()
+
+    def __aiter__(self) -> "TaskFutureIterator[R_co]":
+        return self
+
+    async def __anext__(self) -> TaskFuture[R_co]:
+        self._fill()
+        if not self._submitted:
+            raise StopAsyncIteration
+        await self._submitted[0]._become_final()  # noqa: SLF001  # futures have it for waiters
+        return self._submitted.popleft()
+
+    def close(self) -> None:
+        """Submit nothing more and end the iteration; runs that are submitted go on."""
+        self._submissions = iter(())
+        self._submitted.clear()
+
+    def _fill(self) -> None:
+        free = self._buffersize - len(self._submitted)
+        self._submitted.extend(islice(self._submissions, free))
 
 
 def _are_futures(items: Iterable[Any]) -> bool:

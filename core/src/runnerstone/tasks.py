@@ -15,7 +15,7 @@ from typing import (
 
 from runnerstone._context import current_run
 from runnerstone._imports import import_task, imports_as
-from runnerstone._maps import MappedArguments, TaskFutureIterator
+from runnerstone._maps import MappedArguments
 from runnerstone._run_names import check_template, run_name
 from runnerstone._signatures import (
     Method,
@@ -26,13 +26,14 @@ from runnerstone._signatures import (
     name_of,
     signature_of,
 )
-from runnerstone.annotations import AllowFailure, named, unmapped
+from runnerstone.annotations import AllowFailure, named
+from runnerstone.bound_tasks import BoundTask
 from runnerstone.errors import NotInFlowError
-from runnerstone.future_lists import TaskFutureList
+from runnerstone.future_lists import TaskFutureIterator, TaskFutureList
 from runnerstone.futures import TaskFuture
 from runnerstone.options import TaskKeywords, TaskOptions, changed, declared
 
-__all__ = ["BoundTask", "Task", "task"]
+__all__ = ["Task", "task"]
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -297,109 +298,6 @@ class Task(Generic[P, R_co]):
 
     def __repr__(self) -> str:
         return f"<Task {self.name!r}>"
-
-
-class BoundTask(Generic[P, R_co]):
-    """A task as a method: its calls pass what it was got from as the first argument.
-
-    Attributes:
-        task: The task.
-        owner: What it was got from: an instance, or a class.
-    """
-
-    def __init__(self, task: Task[..., R_co], owner: Any) -> None:
-        """Bind a task.
-
-        Args:
-            task: The task.
-            owner: The first argument.
-        """
-        self.task = task
-        self.owner = owner
-        self.__doc__ = task.__doc__
-
-    @property
-    def name(self) -> str:
-        """What its runs are named after."""
-        return self.task.name
-
-    @property
-    def fn(self) -> Callable[P, R_co]:
-        """The plain method."""
-        return functools.partial(self.task.fn, self.owner)
-
-    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        """As calling the task does."""
-        return self.task(self.owner, *args, **kwargs)
-
-    @overload
-    def submit(
-        self: "BoundTask[P, Coroutine[Any, Any, T]]", /, *args: P.args, **kwargs: P.kwargs
-    ) -> TaskFuture[T]: ...
-    @overload
-    def submit(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskFuture[R_co]: ...
-    @overload
-    def submit(
-        self: "BoundTask[..., Coroutine[Any, Any, T]]",
-        /,
-        *args: Any,
-        wait_for: Iterable[TaskFuture[Any]],
-        **kwargs: Any,
-    ) -> TaskFuture[T]: ...
-    @overload
-    def submit(
-        self, /, *args: Any, wait_for: Iterable[TaskFuture[Any]], **kwargs: Any
-    ) -> TaskFuture[R_co]: ...
-    def submit(self, /, *args: Any, **kwargs: Any) -> Any:
-        """As `Task.submit` does."""
-        return self.task.submit(self.owner, *args, **kwargs)
-
-    @overload
-    def map(
-        self: "BoundTask[..., Coroutine[Any, Any, T]]",
-        /,
-        *args: Any,
-        wait_for: Iterable[TaskFuture[Any]] = (),
-        buffersize: None = None,
-        **kwargs: Any,
-    ) -> TaskFutureList[T]: ...
-    @overload
-    def map(
-        self,
-        /,
-        *args: Any,
-        wait_for: Iterable[TaskFuture[Any]] = (),
-        buffersize: None = None,
-        **kwargs: Any,
-    ) -> TaskFutureList[R_co]: ...
-    @overload
-    def map(
-        self: "BoundTask[..., Coroutine[Any, Any, T]]",
-        /,
-        *args: Any,
-        wait_for: Iterable[TaskFuture[Any]] = (),
-        buffersize: int,
-        **kwargs: Any,
-    ) -> TaskFutureIterator[T]: ...
-    @overload
-    def map(
-        self,
-        /,
-        *args: Any,
-        wait_for: Iterable[TaskFuture[Any]] = (),
-        buffersize: int,
-        **kwargs: Any,
-    ) -> TaskFutureIterator[R_co]: ...
-    def map(self, /, *args: Any, **kwargs: Any) -> Any:
-        """As `Task.map` does."""
-        return self.task.map(unmapped(self.owner), *args, **kwargs)
-
-    def with_options(self, **options: Unpack[TaskKeywords]) -> "BoundTask[P, R_co]":
-        """The same method with some options changed."""
-        return BoundTask(self.task.with_options(**options), self.owner)
-
-    def __repr__(self) -> str:
-        return f"<BoundTask {self.name!r} of {type(self.owner).__qualname__}>"
 
 
 @overload
