@@ -2,9 +2,10 @@
 
 import sys
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import nullcontext, suppress
 from contextvars import Context, copy_context
+from functools import partial
 from logging import WARNING, Logger, getLogger
 from threading import Timer
 from typing import Any, Final
@@ -77,10 +78,12 @@ class TaskCall(Interruptible):
 
     __slots__ = (
         "_arguments",
+        "_canceller",
         "_context",
         "_is_late",
         "_keeper",
         "_travels",
+        "_watch",
         "attempt",
         "flow_run",
         "labels",
@@ -112,8 +115,13 @@ class TaskCall(Interruptible):
         self._context = context
         self._travels = travels
         self.labels = labels
-        self._is_late = False  # whether it was interrupted for having used up its time
-        self._keeper: RecordKeeper | None = None
+        if travels:
+            self._keeper: RecordKeeper | None = None
+        if program.timeout_seconds is not None:
+            self._is_late = False  # whether it was interrupted for having used up its time
+            self._watch: Callable[[], object] | None = None  # the engine's, where nothing travels
+        if program.is_async:
+            self._canceller: Callable[[], object] | None = None
 
     @property
     def id(self) -> str:
@@ -230,6 +238,7 @@ class TaskCall(Interruptible):
         """What the function returns, as the task's options want it to be executed."""
         with logging_prints() if self.logs_prints else nullcontext():
             if self.timeout_seconds is None or not self._travels:
+                self._tell_begin()
                 return function(*args, **kwargs)
             clock = Timer(self.timeout_seconds, self._run_late)
             clock.daemon = True
@@ -239,6 +248,11 @@ class TaskCall(Interruptible):
             finally:
                 clock.cancel()
 
+    def _tell_begin(self) -> None:
+        """Have the engine count the time; the task runner may have done so."""
+        if self.timeout_seconds is not None and self._watch is not None:
+            self._watch()
+
     def _run_late(self) -> None:
         self._is_late = True
         self.interrupt()
@@ -247,17 +261,33 @@ class TaskCall(Interruptible):
         self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
         """The same, of a coroutine function."""
-        with logging_prints() if self.logs_prints else nullcontext():
-            if self.timeout_seconds is None or not self._travels:
-                return await function(*args, **kwargs)
-            import asyncio  # heavy, and whoever runs a coroutine has it loaded
+        import asyncio  # heavy, and whoever runs a coroutine has it loaded
 
-            clock = asyncio.timeout(self.timeout_seconds)
-            try:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        self._canceller = partial(loop.call_soon_threadsafe, task.cancel) if task else None
+        self._tell_begin()
+        clock = asyncio.timeout(self.timeout_seconds)
+        try:
+            with logging_prints() if self.logs_prints else nullcontext():
                 async with clock:
                     return await function(*args, **kwargs)
-            finally:
-                self._is_late = clock.expired()
+        finally:
+            self._canceller = None
+            if clock.expired():
+                self._is_late = True
+
+    def interrupt(self) -> None:
+        """Interrupt the code of a call that is executed in this process; from any thread.
+
+        A function is interrupted between two of its bytecodes, a coroutine where it awaits. What
+        waits in C code meanwhile goes on until that returns.
+        """
+        canceller = self._canceller if self.program.is_async else None
+        if canceller is None:
+            super().interrupt()
+        else:
+            with suppress(RuntimeError):  # its loop is closed: it has ended
+                canceller()
 
     def run_context(self) -> TaskRunContext:
         """What the function can ask for."""
@@ -308,7 +338,10 @@ class TaskCall(Interruptible):
         ended = time.time()
         state: State | None = None
         problem: Failure | Crash | None = None
-        if error is not None:
+        if self.timeout_seconds is not None and self._is_late:  # whatever the code made of that
+            value = None
+            state = exceeded("Task run", self.timeout_seconds)
+        elif error is not None:
             value = None  # else it may be the coroutine that raised
             problem = self._problem(error)
         elif type(value) is State:
@@ -327,10 +360,7 @@ class TaskCall(Interruptible):
         """The outcome as it can travel, with what was logged."""
         _flush()
         value, problem, state = outcome.value, outcome.problem, outcome.state
-        if self._is_late:  # whatever the code made of the interruption
-            value, problem = None, None
-            state = exceeded("Task run", self.timeout_seconds or 0)
-        elif state is not None and state.message is not None:
+        if state is not None and state.message is not None:
             state = attrs.evolve(state, message=str(state.message))  # a subclass may not travel
         if problem is None:
             try:

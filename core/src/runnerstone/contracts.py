@@ -246,8 +246,10 @@ class TaskRunner(ABC):
 
         The engine has already ended the task run, whatever becomes of the call. It still wants to
         be told by `Report.done` when a call ends that had begun: until then it takes it that the
-        code still runs, and logs that. A runner on threads interrupts with ``call.interrupt()``.
+        code still runs, and logs that. By default it interrupts a call that is executed in this
+        process, see `TaskCall.interrupt`; a queued one then ends as soon as it begins.
         """
+        call.interrupt()
 
     def slots(self) -> int | None:
         """How many calls run at once now; None if that is not known."""

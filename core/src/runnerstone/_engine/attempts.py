@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from runnerstone._arguments import Template
+from runnerstone._context import where
 from runnerstone._engine.inputs import Input
 from runnerstone._engine.interrupts import raise_if_due
 from runnerstone._pickles import Pickled
@@ -146,9 +147,11 @@ class Attempt(Report):
         return self.future.task_run.index
 
     def forget_context(self) -> None:
-        """Part the call from its context, where it stands as the innermost run: a cycle."""
+        """Part the call from what refers to it in turn: its context, and who watches its time."""
         if self.call is not None:
             self.call._context = None
+            if self.program.timeout_seconds is not None:
+                self.call._watch = None
 
     def passes(self, final: int = 1) -> bool:
         """Count futures that have become final; return whether none is left to wait for."""
@@ -173,6 +176,11 @@ class Attempt(Report):
         if self.program.timeout_seconds is not None:
             self.engine.watch(self)
         raise_if_due()
+
+    def begun(self) -> None:
+        """The call itself tells that it has begun, in the thread that executes it."""
+        if self.future.task_run.started is None:  # else the task runner has told
+            self.started(where())
 
     def logged(self, records: Iterable[LogRecord]) -> None:
         for record in records:

@@ -320,6 +320,8 @@ class Engine:
             self._travels,
             attempt.future.task_run._labels,
         )
+        if attempt.program.timeout_seconds is not None and not self._travels:
+            attempt.call._watch = attempt.begun
         # Whoever cancelled the run meanwhile may not have seen the call, so it must not be sent.
         return attempt.call if attempt.future._attempt is attempt else None
 
