@@ -157,7 +157,7 @@ def test_what_is_printed_to_a_file_goes_there(runner, log):
         print("to stdout", file=sys.stdout)
         return file.getvalue()
 
-    assert flow(task_runner=runner)(lambda: write())() == "to a file\n"
+    assert flow(task_runner=runner)(write.submit)() == "to a file\n"
     assert [it.partition(" - ")[2] for it in printed(log)] == ["to stderr", "to stdout"]
 
 
