@@ -100,7 +100,7 @@ def test_a_run_that_takes_too_long_is_timed_out(runner, task):
 
 @pytest.mark.parametrize("task", [spin, sleep])
 def test_a_flow_that_returns_the_future_of_a_run_that_timed_out_raises_its_timeout(runner, task):
-    with pytest.raises(TimeoutError, match="exceeded timeout of 0.05 seconds"):
+    with pytest.raises(TimeoutError, match=r"exceeded timeout of 0\.05 seconds"):
         flow(task_runner=runner)(task.submit)()
 
 
@@ -259,10 +259,12 @@ def test_the_next_task_runs_while_code_in_c_still_sits_there(log):
         for _ in range(3):
             give.submit(0).result()
         time.sleep(1.2)  # longer than the log's patience
-        lock.release()
         return values
 
-    assert run_of(body, ONE_THREAD).result() == [0, 1, 2]
+    run = run_of(body, ONE_THREAD)
+    lock.release()
+
+    assert run.result() == [0, 1, 2]
     [told] = leftovers(log)
     assert told.startswith(
         "Attempt 1 at task run 'sitting' is over, but its code could not be interrupted and still "
