@@ -27,7 +27,8 @@ def name_of(fn: Any) -> str:
 
 def description_of(fn: Any) -> str | None:
     """A function's docstring; of a ``functools.partial`` that of what it calls."""
-    return inspect.getdoc(_called(fn))
+    text = getattr(_called(fn), "__doc__", None)  # getdoc() would look a method up in its class
+    return inspect.cleandoc(text) if isinstance(text, str) else None
 
 
 def _called(fn: Any) -> Any:

@@ -57,6 +57,8 @@ def _without_ours(traceback: TracebackType | None) -> TracebackType | None:
     rest: TracebackType | None = None
     for entry in reversed(entries):
         if entry.tb_next is not rest:
-            entry = TracebackType(rest, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)  # noqa: PLW2901
+            line: int | None = entry.tb_lineno  # None where an instruction belongs to no line
+            line = -1 if line is None else line
+            entry = TracebackType(rest, entry.tb_frame, entry.tb_lasti, line)  # noqa: PLW2901
         rest = entry
     return rest

@@ -380,7 +380,7 @@ class Engine:
         abandoned: bool = False,
     ) -> bool:
         """Retry an attempt, or make its run final; false if the attempt is over already."""
-        if problem is not None and not self.book.is_closed:
+        if problem is not None and not attempt.over and not self.book.is_closed:
             delay = delay_before_retry(attempt, state, problem)
             if delay is not None:
                 following = attempt.next(delay, crashed=state.is_crashed())
