@@ -411,15 +411,6 @@ def test_an_exception_is_logged_with_its_traceback(runner, log):
     assert "KeyError: 'lost'" in log.text
 
 
-def test_what_does_not_fit_its_template_is_raised_where_it_is_logged(runner, log):
-    @task
-    def speak():
-        with pytest.raises(TypeError, match="not all arguments converted"):
-            get_run_logger().info("nothing", 1)
-
-    assert flow(task_runner=runner)(speak.submit).run().state.is_completed()
-
-
 def test_what_is_below_the_drivers_level_is_not_even_formatted(runner, caplog):
     caplog.set_level(logging.WARNING, logger="runnerstone")
 

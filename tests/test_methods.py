@@ -247,7 +247,7 @@ def test_a_decorator_below_classmethod_is_told_of():
             return number
 
     with pytest.raises(TypeError, match="write @task above @classmethod"):
-        value_of(lambda: Wrong.make(1), "sequential")
+        value_of(lambda: Wrong.make.submit(1), "sequential")
 
 
 def test_a_bound_method_may_be_made_a_task_of(runner):

@@ -1,3 +1,4 @@
+import enum
 import logging
 import pickle
 import threading
@@ -5,7 +6,11 @@ from logging import makeLogRecord
 
 import pytest
 
-from runnerstone._records import RecordKeeper
+from runnerstone._records import RecordKeeper, record_of
+
+
+class Weekday(enum.IntEnum):
+    MONDAY = 1
 
 
 @pytest.fixture
@@ -88,3 +93,31 @@ def test_attributes_that_are_not_plain_are_kept_as_their_reprs(keeper):
     assert kept["lock"].startswith("<unlocked _thread.lock")
     assert isinstance(kept["odd"], str)
     assert kept["many"] == "[1, 2]"
+
+
+def test_record_that_cannot_be_formatted_is_told_of_and_not_kept(capsys):
+    keeper = RecordKeeper("name", logging.INFO)
+
+    keeper.logger.info("nothing", 1)  # noqa: PLE1205  # as is tested
+    keeper.logger.info("something")
+
+    assert [it["msg"] for it in keeper.records] == ["something"]
+    assert "not all arguments converted" in capsys.readouterr().err
+
+
+def test_application_s_factory_is_not_asked_again(monkeypatch):
+    keeper = RecordKeeper("one.two", logging.INFO)
+    keeper.logger.info("something")
+    monkeypatch.setattr(logging, "_logRecordFactory", None)
+
+    record = record_of(keeper.records[0])
+
+    assert (record.name, record.getMessage()) == ("one.two", "something")
+
+
+def test_value_that_only_resembles_a_plain_one_travels_as_text():
+    keeper = RecordKeeper("name", logging.INFO)
+
+    keeper.logger.info("something", extra={"number": Weekday.MONDAY})
+
+    assert type(keeper.records[0]["number"]) is str

@@ -3,13 +3,20 @@
 What waits in C code, such as a sleep or a read, is interrupted once that returns.
 """
 
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 # Held while an exception is sent, and while one that came too late is taken back.
 _sending: Final = threading.Lock()
+# Between looks at a thread that is to be left in peace.
+AGAIN_SECONDS: Final = 0.005
+# Modules that take a lock in one step and see to its release in the next, or that must not be left
+# half-way: of logging, and ours that a task may call.
+_DELICATE: Final = ("logging", "runnerstone._engine", "runnerstone._prints", "runnerstone.contexts")
 
 
 class Interruption(BaseException):
@@ -66,14 +73,49 @@ class Interruptible:
                 self.enter()
 
     def interrupt(self) -> None:
-        """Raise `Interruption` in the thread that executes the code; from any other thread."""
+        """Raise `Interruption` in the thread that executes the code; from any thread.
+
+        While that thread logs, or is in the engine, it is left in peace: it may be about to release
+        a lock. Then a thread of its own looks again until the time has come, or the code has ended.
+        """
         with _sending:
             if self._is_interrupted:
                 return
             self._is_interrupted = True
-            thread = self._thread
-            if thread is not None:
-                _set(thread, Interruption)
+            is_sent = self._send()
+        if not is_sent:
+            threading.Thread(target=self._insist, name="interruption", daemon=True).start()
+
+    def _insist(self) -> None:
+        is_sent = False
+        while not is_sent:
+            time.sleep(AGAIN_SECONDS)
+            with _sending:
+                is_sent = self._send()
+
+    def _send(self) -> bool:
+        """Interrupt the code, unless it has ended; false if it cannot be now. Under the lock."""
+        time.sleep(0)  # with the GIL just taken, nobody is switched to before what follows is done
+        thread = self._thread
+        if thread is None:
+            return True
+        if thread == threading.get_ident() or _is_delicate(thread):
+            return False
+        _set(thread, Interruption)
+        return True
+
+
+def _is_delicate(thread: int) -> bool:
+    """Whether what a call executes there now is better left in peace."""
+    frame = sys._current_frames().get(thread)  # noqa: SLF001  # so it is named
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if module == "runnerstone.calls":  # above is what executes the call
+            return False
+        if module.startswith(_DELICATE):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _set(thread: int, kind: type[BaseException] | None) -> None:

@@ -206,5 +206,5 @@ def safe_repr(value: object) -> str:
     """The `repr`, or what can be said where the user's ``__repr__`` raises."""
     try:
         return repr(value)
-    except Exception as error:  # noqa: BLE001  # the user's __repr__ may raise anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # the user's __repr__ may raise anything
         return f"<{type(value).__qualname__} whose repr raised {type(error).__qualname__}>"

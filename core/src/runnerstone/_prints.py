@@ -24,7 +24,7 @@ def logging_prints() -> Iterator[None]:
     global _users, _print  # noqa: PLW0603  # a process has one print
     with _lock:
         _users += 1
-        if _users == 1:
+        if builtins.print is not _print_or_log:  # somebody may have put it back, or put it there
             _print = builtins.print
             builtins.print = _print_or_log
     try:
@@ -36,11 +36,31 @@ def logging_prints() -> Iterator[None]:
                 builtins.print = _print
 
 
-def _print_or_log(*values: object, sep: str | None = " ", file: Any = None, **options: Any) -> None:
+def _print_or_log(
+    *values: object,
+    sep: str | None = " ",
+    end: str | None = "\n",
+    file: Any = None,
+    flush: bool = False,
+) -> None:
     run = current_run.get()
     to_terminal = file is None or file is sys.stdout or file is sys.stderr
-    if to_terminal and run is not None and run.logs_prints:
-        text = (" " if sep is None else sep).join(map(str, values))
+    is_text = sep is None or isinstance(sep, str)
+    if not (to_terminal and is_text) or run is None or not run.logs_prints or _printing.is_on:
+        _print(*values, sep=sep, end=end, file=file, flush=flush)
+        return
+    text = (" " if sep is None else sep).join(map(str, values))
+    _printing.is_on = True
+    try:
         get_run_logger().info("%s", text, stacklevel=2)
-    else:
-        _print(*values, sep=sep, file=file, **options)
+    finally:
+        _printing.is_on = False
+
+
+class _Printing(threading.local):
+    """Whether this thread logs what was printed: a handler of the user's may print in turn."""
+
+    is_on = False
+
+
+_printing: Final = _Printing()

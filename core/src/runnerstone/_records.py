@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from runnerstone._pickles import safe_repr
 
-_PLAIN: Final = (str, int, float, bool, type(None))
+_PLAIN: Final = {str, int, float, bool, type(None)}
 _formatter: Final = logging.Formatter()
 
 
@@ -30,7 +30,13 @@ class RecordKeeper(logging.Handler):
         self.logger.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a record."""
+        """Keep a record; of one that cannot be formatted, stderr is told, as by other handlers."""
+        try:
+            self._keep(record)
+        except Exception:  # noqa: BLE001  # a user's __str__ may raise anything
+            self.handleError(record)
+
+    def _keep(self, record: logging.LogRecord) -> None:
         attributes = dict(vars(record))
         attributes["msg"] = record.getMessage()
         attributes["args"] = None
@@ -39,7 +45,18 @@ class RecordKeeper(logging.Handler):
             attributes["exc_info"] = None
         self.records.append(
             {
-                name: value if isinstance(value, _PLAIN) else safe_repr(value)
+                name: value if type(value) in _PLAIN else safe_repr(value)
                 for name, value in attributes.items()
             }
         )
+
+
+def record_of(attributes: dict[str, Any]) -> logging.LogRecord:
+    """A record that was kept in another process.
+
+    As `logging.makeLogRecord` makes it, but for the application's factory, which has been asked in
+    the other process, and need not cope with a record without a name.
+    """
+    record = logging.LogRecord("", 0, "", 0, "", (), None)
+    vars(record).update(attributes)
+    return record

@@ -31,6 +31,11 @@ def description_of(fn: Any) -> str | None:
     return inspect.cleandoc(text) if isinstance(text, str) else None
 
 
+def binds(fn: Any) -> bool:
+    """Whether it becomes a method in a class, which a ``functools.partial`` shall not."""
+    return hasattr(type(fn), "__get__") and not isinstance(fn, functools.partial)
+
+
 def _called(fn: Any) -> Any:
     while isinstance(fn, functools.partial):
         fn = fn.func

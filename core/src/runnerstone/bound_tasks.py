@@ -118,5 +118,13 @@ class BoundTask(Generic[P, R_co]):
         """The same method with some options changed."""
         return BoundTask(self.task.with_options(**options), self.owner)
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, BoundTask):
+            return NotImplemented
+        return self.task is other.task and self.owner is other.owner
+
+    def __hash__(self) -> int:
+        return hash((self.task, id(self.owner)))
+
     def __repr__(self) -> str:
         return f"<BoundTask {self.name!r} of {type(self.owner).__qualname__}>"

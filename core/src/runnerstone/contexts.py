@@ -132,13 +132,9 @@ class RunLogger(logging.LoggerAdapter[logging.Logger]):
         options["extra"] = {**(self.extra or {}), **(options.get("extra") or {})}
         options["stacklevel"] = options.get("stacklevel", 1) + 1
         if self._title:
-            text = str(msg)
-            if args:  # as a record does it
-                only = args[0] if len(args) == 1 and isinstance(args[0], Mapping) else None
-                text %= only or args
-            self.logger.log(level, "%s - %s", self._title, text, **options)
-        else:
-            self.logger.log(level, msg, *args, **options)
+            title = self._title.replace("%", "%%") if args else self._title
+            msg = f"{title} - {msg}"
+        self.logger.log(level, msg, *args, **options)
 
 
 def get_run_logger() -> RunLogger:

@@ -10,6 +10,7 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack, cast, overloa
 from runnerstone._run_names import check_template, run_name
 from runnerstone._signatures import (
     Method,
+    binds,
     bound_arguments,
     description_of,
     is_coroutine_function,
@@ -98,7 +99,7 @@ class Flow(Generic[P, R_co]):
             return self
         if isinstance(self._declared, classmethod):
             instance = owner
-        if instance is None or not hasattr(type(self.fn), "__get__"):
+        if instance is None or not binds(self.fn):
             return self
         return Flow(MethodType(self.fn, instance), self.options)
 

@@ -188,8 +188,10 @@ def _arrived(
 
 def with_note(error: BaseException, note: str | None) -> BaseException:
     """The exception, with a note that it has once."""
-    if note is not None and note not in getattr(error, "__notes__", ()):
-        error.add_note(note)
+    if note is not None:
+        with suppress(Exception):  # a class of the user's may have notes of its own kind
+            if note not in getattr(error, "__notes__", ()):
+                error.add_note(note)
     return error
 
 

@@ -20,6 +20,7 @@ from runnerstone._run_names import check_template, run_name
 from runnerstone._signatures import (
     Method,
     arity,
+    binds,
     bound_arguments,
     description_of,
     is_coroutine_function,
@@ -111,7 +112,7 @@ class Task(Generic[P, R_co]):
             return self
         if isinstance(self._declared, classmethod):
             return BoundTask(self, owner)
-        if instance is None or not hasattr(type(self.fn), "__get__"):
+        if instance is None or not binds(self.fn):
             return self
         return BoundTask(self, instance)
 
@@ -295,6 +296,16 @@ class Task(Generic[P, R_co]):
             return import_task, (module, qualname)
         # What else it was declared with is the driver's business.
         return Task, (self._declared, TaskOptions(name=self.options.name, tags=self.tags))
+
+    @property
+    def __isabstractmethod__(self) -> bool:
+        return bool(getattr(self.fn, "__isabstractmethod__", False))
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
 
     def __repr__(self) -> str:
         return f"<Task {self.name!r}>"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from contextvars import Context
 from functools import partial
-from logging import LogRecord, getLogger
+from logging import LogRecord
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -12,6 +12,7 @@ from runnerstone._arguments import Template
 from runnerstone._context import where
 from runnerstone._engine.inputs import Input
 from runnerstone._engine.interrupts import raise_if_due
+from runnerstone._engine.logs import log_record
 from runnerstone._pickles import Pickled
 from runnerstone.contracts import Report
 from runnerstone.futures import TaskFuture
@@ -184,7 +185,7 @@ class Attempt(Report):
 
     def logged(self, records: Iterable[LogRecord]) -> None:
         for record in records:
-            getLogger(record.name).handle(record)
+            log_record(record)
 
     def done(self, outcome: Outcome) -> None:
         self.engine.done(self, outcome)

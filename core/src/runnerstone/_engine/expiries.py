@@ -1,12 +1,18 @@
 """The end of a flow run's time."""
 
 import threading
-from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
-from runnerstone._engine.interrupts import FlowExpired, InterruptGuard, is_in_main_thread
+from runnerstone._engine.interrupts import FlowExpired, InterruptGuard, can_be_signalled
 from runnerstone._engine.threads import TimerThread
+
+
+class Expiring(Protocol):
+    """A flow run that can be ended; the engine is one."""
+
+    def close_all(self) -> None: ...
+    def cancel_all(self) -> None: ...
 
 
 class Expiry:
@@ -33,31 +39,38 @@ class Expiry:
         self._is_body_open = False
         self._has_come = False
 
-    def open_body(self, timer: TimerThread, cancel_all: Callable[[], object]) -> None:
+    def open_body(self, timer: TimerThread, flow_run: Expiring, *, is_async: bool) -> None:
         """The body begins: its time runs, and it can be interrupted.
 
         Args:
             timer: The flow run's.
-            cancel_all: Cancels all that is live, also in the flow runs within.
+            flow_run: What is to be ended.
+            is_async: Whether its event loop interrupts it.
         """
         if self.seconds is not None:
-            self._is_body_open = self._guard.is_installed and is_in_main_thread()
-            timer.call_later(self.seconds, partial(self.come, cancel_all))
+            can_be = self._guard.is_installed and can_be_signalled()
+            self._is_body_open = can_be and not is_async
+            timer.call_later(self.seconds, partial(self.come, flow_run))
 
     def close_body(self) -> None:
         """The body is over, and nothing interrupts it any more; in the body's thread."""
         if self._is_body_open:
             with self._lock:
                 self._is_body_open = False
-            self._guard.settle()
+            self._guard.settle(is_due_around=self.has_come_around)
 
-    def come(self, cancel_all: Callable[[], object]) -> None:
+    def come(self, flow_run: Expiring) -> None:
         """End the flow run; from any thread."""
         self._has_come = True
-        cancel_all()
+        flow_run.close_all()
         with self._lock:
-            if self._is_body_open:
+            is_signalled = self._is_body_open
+            if is_signalled:
                 self._guard.expire()
+        if is_signalled:
+            # First: a call in the same thread is interrupted next, maybe amid the signal's handler.
+            self._guard.wait_for_handler()
+        flow_run.cancel_all()
 
     @property
     def has_come_around(self) -> bool:

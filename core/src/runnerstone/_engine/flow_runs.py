@@ -126,6 +126,8 @@ def _attempts_steps(
         if parent is not None:
             parent.children.add(engine)
         try:
+            if engine.expiry.has_come_around:  # before it was among the children
+                return _ended_by(FlowExpired())
             conclusion = yield from _conclusion_steps(call, engine)
             delay = delay_before_flow_retry(call.options, run, conclusion.state, conclusion.error)
             if delay is None or engine.expiry.has_come_around:

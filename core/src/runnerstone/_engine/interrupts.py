@@ -20,6 +20,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 # The first cancels what waits, the second what runs. Whoever presses a third time means now.
 PUT_OFF: Final = 2
+# Milliseconds that a signal may take that was sent to this thread; it may also have been lost, if
+# its handler was itself interrupted.
+SETTLING: Final = 100
 # Modules to be left in peace: the engine's, and the default task runner's, which does not block.
 _AT_WORK: Final = (f"{__package__}.", "runnerstone._concurrent")
 _interruptible: Final[set[CodeType]] = set()
@@ -39,6 +42,14 @@ def interruptible(fn: F) -> F:
 def is_in_main_thread() -> bool:
     """Whether this is the thread in which Ctrl-C strikes."""
     return threading.current_thread() is threading.main_thread()
+
+
+def can_be_signalled() -> bool:
+    """Whether this is the main thread, and Ctrl-C is not kept from it."""
+    if not is_in_main_thread():
+        return False
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ()) if hasattr(signal, "SIG_BLOCK") else ()
+    return signal.SIGINT not in blocked
 
 
 def raise_if_due() -> None:
@@ -94,16 +105,26 @@ class InterruptGuard:
 
             _thread.interrupt_main()
 
+    def wait_for_handler(self) -> None:
+        """Wait until the signal that was sent has been handled, but not for long."""
+        for _ in range(SETTLING):
+            if not self._is_expiring or not self._is_in_charge():
+                break
+            time.sleep(0.001)
+
     def _is_in_charge(self) -> bool:
         return signal.getsignal(signal.SIGINT) == self.handle
 
-    def settle(self) -> None:
-        """Have nothing of an expiry come any more; in the main thread, which it was meant for."""
+    def settle(self, *, is_due_around: bool) -> None:
+        """Have nothing of an expiry come any more; in the main thread, which it was meant for.
+
+        Args:
+            is_due_around: Whether the body of a flow around is to be ended, too.
+        """
         global _due  # noqa: PLW0603  # as above
-        while self._is_expiring and self._is_in_charge():  # the signal is on its way
-            time.sleep(0.001)
+        self.wait_for_handler()
         self._is_expiring = False
-        if _due is FlowExpired:
+        if _due is FlowExpired and not is_due_around:
             _due = None
 
 

@@ -1,13 +1,17 @@
 """The engine's log: two loggers, and a handler for scripts that configured none."""
 
+import functools
 import logging
 import sys
-from typing import Final, TextIO
+from collections.abc import Callable
+from typing import Final, ParamSpec, TextIO
 
 from runnerstone._tracebacks import hide_frames
 from runnerstone.outcomes import Crash, Failure
 from runnerstone.runs import NoValue, Problem, TaskRun
 from runnerstone.states import TROUBLE, State
+
+P = ParamSpec("P")
 
 # Runs of one task that are logged one by one; of further ones, only those that do not complete.
 LOGGED_RUNS: Final = 1000
@@ -36,6 +40,31 @@ class _ScriptHandler(logging.StreamHandler[TextIO]):
             super().emit(record)
 
 
+def _contained(log: Callable[P, None]) -> Callable[P, None]:
+    """Keep what an application's filters and handlers raise from the engine, and print it.
+
+    Otherwise a run would not end, or take with it the thread that ends it.
+    """
+
+    @functools.wraps(log)
+    def contained(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            log(*args, **kwargs)
+        except Exception:  # noqa: BLE001  # whatever they raise
+            if logging.raiseExceptions and sys.stderr is not None:
+                import traceback  # slow to load
+
+                traceback.print_exc()
+
+    return contained
+
+
+@_contained
+def log_record(record: logging.LogRecord) -> None:
+    """Log what was logged in another process."""
+    logging.getLogger(record.name).handle(record)
+
+
 def show_logs() -> None:
     """Show the library's log on stderr, unless the application configured logging."""
     if not _library_log.hasHandlers():
@@ -44,6 +73,7 @@ def show_logs() -> None:
             _library_log.setLevel(logging.INFO)
 
 
+@_contained
 def log_submission(run: TaskRun) -> None:
     """Log that a task run was submitted, unless there have been too many of its task."""
     if run.number > LOGGED_RUNS or not task_log.isEnabledFor(logging.INFO):
@@ -58,6 +88,7 @@ def log_submission(run: TaskRun) -> None:
         )
 
 
+@_contained
 def log_end(run: TaskRun, state: State, problem: Problem | None) -> None:
     """Log that a task run is final, and what its function raised."""
     if problem is not None:
@@ -68,6 +99,7 @@ def log_end(run: TaskRun, state: State, problem: Problem | None) -> None:
         task_log.info("Task run %r finished in state %s", run.name, state)
 
 
+@_contained
 def log_retry(run: TaskRun, problem: Problem, which: tuple[int, int], delay: float) -> None:
     """Log that an attempt did not complete, and that another follows.
 
@@ -100,12 +132,14 @@ def told_delay(seconds: float) -> str:
     return f"in {seconds:g} s" if seconds else "at once"
 
 
+@_contained
 def log_raised(log: logging.Logger, error: BaseException, text: str, *args: object) -> None:
     """Log what a callable of the user's raised that is called beside the runs."""
     hide_frames(error)
     log.error(text, *args, exc_info=error)
 
 
+@_contained
 def log_leftover(run: TaskRun, attempt: int, where: str | None) -> None:
     """Log that an attempt is over, and its code goes on."""
     task_log.warning(

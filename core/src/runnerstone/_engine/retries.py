@@ -25,7 +25,7 @@ def delay_before_retry(attempt: Attempt, state: State, problem: Problem | None) 
             task_log.info("Task run %r is not retried: its retry_on rules that out", name)
             return None
         return options.delay(attempt.past.failures + 1)
-    except Exception as error:  # noqa: BLE001  # it is the user's
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # it is the user's
         log_raised(task_log, error, "Task run %r is not retried, since this was raised:", name)
         return None
 
@@ -50,6 +50,6 @@ def delay_before_flow_retry(
         return None
     try:
         return options.delay(run.attempts)
-    except Exception as raised:  # noqa: BLE001  # as above
+    except (Exception, SystemExit) as raised:  # noqa: BLE001  # as above
         log_raised(flow_log, raised, "Flow run %r is not retried, since this was raised:", run.name)
         return None

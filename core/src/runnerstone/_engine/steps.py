@@ -54,7 +54,7 @@ class Body:
 
     @interruptible
     def run(self) -> Any:
-        tokens = self._enter()
+        tokens = self._enter(is_async=False)
         try:
             with logging_prints() if self.engine.logs_prints else nullcontext():
                 return self.fn(*self.args, **self.kwargs)
@@ -63,7 +63,7 @@ class Body:
 
     @interruptible
     async def run_async(self) -> Any:
-        tokens = self._enter()
+        tokens = self._enter(is_async=True)
         try:
             with logging_prints() if self.engine.logs_prints else nullcontext():
                 return await self._in_time()
@@ -71,9 +71,10 @@ class Body:
             with suppress(ValueError):  # dropped, and closed by whoever collects the garbage
                 self._leave(*tokens)
 
-    def _enter(self) -> tuple[Token[Any], Token[frozenset[str]]]:
+    def _enter(self, *, is_async: bool) -> tuple[Token[Any], Token[frozenset[str]]]:
         tokens = current_run.set(self.engine), ambient_tags.set(self.engine.run.tags)
-        self.engine.expiry.open_body(self.engine.timer, self.engine.cancel_all)
+        engine = self.engine
+        engine.expiry.open_body(engine.timer, engine, is_async=is_async)
         return tokens
 
     def _leave(self, run: Token[Any], labels: Token[frozenset[str]]) -> None:
@@ -94,7 +95,7 @@ class Body:
                 return await self.fn(*self.args, **self.kwargs)
         finally:
             if clock.expired():
-                self.engine.expiry.come(self.engine.cancel_all)
+                self.engine.expiry.come(self.engine)
 
 
 @attrs.frozen
@@ -187,6 +188,10 @@ def run_steps(steps: Steps[FlowRun[Any]], thrown: BaseException | None = None) -
             else:
                 step = steps.send(result)
     except StopIteration as stop:
+        around = current_run.get()
+        if thrown is None and isinstance(around, Engine):  # what came at the end is for its body
+            raise_if_due()
+            around.expiry.raise_if_come()
         run: FlowRun[Any] = stop.value
         return run
 

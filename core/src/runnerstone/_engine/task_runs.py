@@ -22,7 +22,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import copy_context
 from functools import partial
-from logging import makeLogRecord
 from typing import Any, Final
 
 import attrs
@@ -59,6 +58,7 @@ from runnerstone._engine.retries import delay_before_retry
 from runnerstone._engine.threads import SerialThread, TimerThread
 from runnerstone._engine.verdicts import judge
 from runnerstone._pickles import Pickled, dump_arguments
+from runnerstone._records import record_of
 from runnerstone.calls import Labels, TaskCall
 from runnerstone.contexts import FlowRunContext, RunLogger, ambient_tags
 from runnerstone.contracts import Report, TaskRunner, refuse
@@ -365,7 +365,7 @@ class Engine:
             self._end(attempt, COMPLETED, None, outcome)
             return
         if outcome.records and not attempt.over:
-            attempt.logged(map(makeLogRecord, outcome.records))
+            attempt.logged(map(record_of, outcome.records))
         interrupted = bool(self.guard.count)
         state, problem = judge(outcome, attempt.upstream, interrupted=interrupted)
         self._conclude(attempt, state, problem, outcome)
@@ -597,6 +597,12 @@ class Engine:
         running = self.cancel_waiting()
         self.cancel_all()
         return running
+
+    def close_all(self) -> None:
+        """Take nothing new, nor do flow runs within."""
+        self.book.close_now()
+        for child in tuple(self.children):
+            child.close_all()
 
     def cancel_all(self) -> None:
         """Cancel all that is live, also in flow runs within, and take nothing new."""
