@@ -401,8 +401,10 @@ def test_a_subflow_in_a_thread_ends_with_the_flow_around():
         seen.append("submitted")
 
     def call():
-        with suppress(BaseException):
+        try:
             inner()
+        except BaseException as error:
+            seen.append(type(error))
 
     @flow(timeout_seconds=LIMIT)
     def outer():
@@ -411,7 +413,7 @@ def test_a_subflow_in_a_thread_ends_with_the_flow_around():
         return "the thread is waited for"
 
     assert outer.run().state.is_timed_out()
-    assert seen == ["slept"]
+    assert seen == ["slept", FlowExpired]
 
 
 # Retries
