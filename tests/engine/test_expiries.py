@@ -391,27 +391,30 @@ def test_a_subflow_that_begins_when_the_time_is_up_does_not():
 
 
 def test_a_subflow_in_a_thread_ends_with_the_flow_around():
-    seen = []
+    seen, begun = [], Event()
 
     @flow(task_runner="sequential")
     def inner():
+        begun.set()
         time.sleep(3 * LIMIT)
         seen.append("slept")
         give(1)
         seen.append("submitted")
 
     def call():
-        with suppress(BaseException):
+        try:
             inner()
+        except BaseException as error:
+            seen.append(type(error))
 
     @flow(timeout_seconds=LIMIT)
     def outer():
-        thread = threading.Thread(target=copy_context().run, args=(call,))
-        thread.start()
+        threading.Thread(target=copy_context().run, args=(call,)).start()
+        assert begun.wait(PATIENCE)
         return "the thread is waited for"
 
     assert outer.run().state.is_timed_out()
-    assert seen == ["slept"]
+    assert seen == ["slept", FlowExpired]
 
 
 # Retries
