@@ -3,11 +3,13 @@
 What waits in C code, such as a sleep or a read, is interrupted once that returns.
 """
 
+import gc
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Final
 
 # Held while an exception is sent, and while one that came too late is taken back.
@@ -107,7 +109,7 @@ class Interruptible:
 
 def _is_delicate(thread: int) -> bool:
     """Whether what a call executes there now is better left in peace."""
-    frame = sys._current_frames().get(thread)  # noqa: SLF001  # so it is named
+    frame = _frame_of(thread)
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
         if module == "runnerstone.calls":  # above is what executes the call
@@ -116,6 +118,17 @@ def _is_delicate(thread: int) -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+def _frame_of(thread: int) -> FrameType | None:
+    """What a thread executes."""
+    collects = gc.isenabled()
+    gc.disable()  # a collection amid this makes Python 3.11 wait for itself
+    try:
+        return sys._current_frames().get(thread)  # noqa: SLF001  # so it is named
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _set(thread: int, kind: type[BaseException] | None) -> None:

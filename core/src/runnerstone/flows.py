@@ -81,7 +81,13 @@ class Flow(Generic[P, R_co]):
         self.description = options.description or description_of(fn)
         self.is_async = is_coroutine_function(fn)
         self._signature = signature_of(fn)
-        check_template(options.flow_run_name, self._signature, f"flow {self.name!r}")
+        # A method's run may also be named by what it is got from.
+        method: Any = fn if isinstance(fn, MethodType) else None
+        self._owner = () if method is None else (method.__self__,)
+        self._naming_signature = (
+            self._signature if method is None else signature_of(method.__func__)
+        )
+        check_template(options.flow_run_name, self._naming_signature, f"flow {self.name!r}")
 
     @overload
     def __get__(
@@ -166,7 +172,7 @@ class Flow(Generic[P, R_co]):
         naming = self.options.flow_run_name
         name = None
         if naming is not None:
-            arguments = bound_arguments(self._signature, args, kwargs)
+            arguments = bound_arguments(self._naming_signature, (*self._owner, *args), kwargs)
             name = run_name(naming, named(arguments), f"flow {self.name!r}")
         steps = flow_run_steps(
             FlowCall(

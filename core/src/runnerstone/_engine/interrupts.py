@@ -24,7 +24,7 @@ PUT_OFF: Final = 2
 # its handler was itself interrupted.
 SETTLING: Final = 100
 # Modules to be left in peace: the engine's, and the default task runner's, which does not block.
-_AT_WORK: Final = (f"{__package__}.", "runnerstone._concurrent")
+_AT_WORK: Final = (f"{__package__}.", "runnerstone._concurrent", "runnerstone._prints")
 _interruptible: Final[set[CodeType]] = set()
 _due: type[BaseException] | None = None
 

@@ -158,8 +158,11 @@ class Blocking:
     fn: Callable[[], Any]
     cleans_up: bool = attrs.field(default=False, kw_only=True)
 
-    @interruptible
     def run(self) -> Any:
+        return self.fn() if self.cleans_up else self._run()
+
+    @interruptible
+    def _run(self) -> Any:
         return self.fn()
 
     async def run_async(self) -> Any:
