@@ -736,6 +736,7 @@ def test_second_signal_waits_no_longer(start, kind, signum):
     command.expect("holding", "submitted")
     command.process.send_signal(signum)
     command.expect("interrupted")
+    time.sleep(0.1)  # it says so while it logs, which the handler of `asyncio.run` does not spare
     command.process.send_signal(signum)
     said, log = command.finish()
 

@@ -733,6 +733,7 @@ def test_second_ctrl_c_in_an_async_flow_ends_the_waiting(start):
     child.expect("holding", "submitted")
     child.interrupt()
     child.expect("waiting")
+    time.sleep(0.1)  # it says so while it logs, which the handler of `asyncio.run` does not spare
 
     child.interrupt()
 
