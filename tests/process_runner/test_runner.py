@@ -546,7 +546,7 @@ def test_call_that_runs_ends_with_its_driver(start_script):
 
 
 def test_calls_run_at_most_once_while_processes_are_killed_at_random(tmp_path):
-    @task
+    @task(crash_retries=0)
     def leave_a_mark(number: int, padding: bytes) -> int:
         with (tmp_path / str(number)).open("a") as file:
             file.write("x")
