@@ -8,12 +8,17 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final
 
-# Held while an exception is sent, and while one that came too late is taken back.
+# Held while an exception is sent.
 _sending: Final = threading.Lock()
+# Python looks for it in each turn of a loop; one would do.
+STRIKING: Final = 100
+# Before 3.12, while an exception waits for a thread that is in C code, all threads that are traced,
+# by a debugger or coverage, stand still: there it is not sent.
+CAN_TRACE: Final = sys.version_info >= (3, 12)
 # Between looks at a thread that is to be left in peace.
 AGAIN_SECONDS: Final = 0.005
 # Modules that take a lock in one step and see to its release in the next, or that must not be left
@@ -55,8 +60,11 @@ class Interruptible:
         """End; in the thread that entered, also after an interruption, and harmless twice."""
         self._thread = None
         if self._is_interrupted:
-            with _sending:
-                _set(threading.get_ident(), None)
+            with suppress(Interruption):
+                with _sending:  # by now it was sent, or never will be
+                    pass
+                for _ in range(STRIKING):  # and if it has not struck yet, it strikes here
+                    pass
 
     @contextmanager
     def put_off(self) -> Iterator[None]:
@@ -103,7 +111,8 @@ class Interruptible:
             return True
         if thread == threading.get_ident() or _is_delicate(thread):
             return False
-        _set(thread, Interruption)
+        if CAN_TRACE or sys.gettrace() is None:
+            _raise_in(thread)
         return True
 
 
@@ -131,9 +140,9 @@ def _frame_of(thread: int) -> FrameType | None:
             gc.enable()
 
 
-def _set(thread: int, kind: type[BaseException] | None) -> None:
-    """Have an exception raised in a thread as soon as it executes a bytecode, or not any more."""
+def _raise_in(thread: int) -> None:
+    """Have `Interruption` raised in a thread as soon as it executes another bytecode."""
     import ctypes  # slow to load, and few runs are interrupted
 
-    what = None if kind is None else ctypes.py_object(kind)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), what)
+    kind = ctypes.py_object(Interruption)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), kind)
