@@ -20,7 +20,7 @@ from runnerstone._engine.interrupts import interruptible, raise_if_due
 from runnerstone._engine.task_runs import Engine
 from runnerstone._prints import logging_prints
 from runnerstone.contexts import ambient_tags
-from runnerstone.futures import wait_for_release, wake
+from runnerstone.futures import LOOK_UP_SECONDS, wait_for_release, wake
 from runnerstone.runs import FlowRun
 
 T = TypeVar("T")
@@ -122,7 +122,8 @@ class Until:
         loop = asyncio.get_running_loop()
         woken = loop.create_future()
         if self.when(partial(wake, loop, woken)):
-            await woken
+            while not woken.done():  # a loop that was just about to wait misses a signal: look up
+                await asyncio.wait((woken,), timeout=LOOK_UP_SECONDS)
 
 
 @attrs.frozen
