@@ -472,3 +472,22 @@ def test_log_filter_that_raises_does_not_hold_up_the_flow():
         logger.setLevel(level)
 
     assert run.result() == 5
+
+
+@pytest.mark.parametrize("logger", ["flow_runs", "task_runs"])
+def test_filter_that_raises_ends_no_run(logger, capsys):
+    def raise_always(record):
+        raise LookupError("no such attribute")
+
+    inner = flow(task_runner=ConcurrentTaskRunner(max_workers=1))(give.submit)
+    log = logging.getLogger(f"runnerstone.{logger}")
+    log.addFilter(raise_always)
+    try:
+        run = run_of(lambda: [inner(5), fail.with_options(retries=1)()], ConcurrentTaskRunner())
+    finally:
+        log.removeFilter(raise_always)
+
+    assert run.state.is_failed()
+    assert [it.state.name for it in run.subflow_runs] == ["Completed"]
+    assert [(it.state.name, it.attempts) for it in run.task_runs] == [("Failed", 2)]
+    assert "LookupError: no such attribute" in capsys.readouterr().err

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from contextvars import copy_context
 from functools import partial
-from logging import ERROR, INFO
+from logging import ERROR, INFO, WARNING
 from typing import Any, Final
 
 import attrs
@@ -14,7 +14,7 @@ from runnerstone._arguments import extract, extract_arguments
 from runnerstone._context import current_run
 from runnerstone._engine.inputs import FOR_CALLS, Input, future_of, skip_of, value_of
 from runnerstone._engine.interrupts import FlowExpired, InterruptGuard, guarding
-from runnerstone._engine.logs import flow_log, log_raised, show_logs, told_delay
+from runnerstone._engine.logs import flow_log, log_flow, log_raised, show_logs, told_delay
 from runnerstone._engine.outcomes import FLOW_FAILED, RETURNED, Conclusion, conclude
 from runnerstone._engine.retries import delay_before_flow_retry
 from runnerstone._engine.steps import Blocking, Body, DroppedError, Pause, Steps, Until
@@ -76,7 +76,7 @@ def flow_run_steps(call: FlowCall) -> Steps[FlowRun[Any]]:
     run = FlowRun[Any](call.run_name or _run_name(), call.flow_name, time.time(), tags=labels)
     index = _begin_in(parent, run)
     kind = "Flow" if parent is None else "Subflow"
-    flow_log.info("Beginning %s run %r for flow %r...", kind.lower(), run.name, call.flow_name)
+    log_flow(INFO, "Beginning %s run %r for flow %r...", kind.lower(), run.name, call.flow_name)
     with (
         around.put_off() if isinstance(around, TaskCall) else nullcontext(),
         guarding() if parent is None else nullcontext(parent.guard) as guard,
@@ -89,7 +89,7 @@ def flow_run_steps(call: FlowCall) -> Steps[FlowRun[Any]]:
                 with_note(run.error, f"{place} failed")
             parent.book.end_subflow(index, run, conclusion.skip)
         level = INFO if run.state.is_completed() else ERROR
-        flow_log.log(level, "%s run %r finished in state %s", kind, run.name, run.state)
+        log_flow(level, "%s run %r finished in state %s", kind, run.name, run.state)
         if hooks := call.options.hooks(run.state):
             yield Blocking(partial(_call_hooks, hooks, run), cleans_up=True)
     return run
@@ -132,7 +132,8 @@ def _attempts_steps(
             delay = delay_before_flow_retry(call.options, run, conclusion.state, conclusion.error)
             if delay is None or engine.expiry.has_come_around:
                 return conclusion
-            flow_log.warning(
+            log_flow(
+                WARNING,
                 "%s run %r failed in attempt %d of %d and will be retried %s: %s",
                 engine.kind,
                 run.name,
@@ -144,12 +145,12 @@ def _attempts_steps(
             run.begin_attempt()
             run.state = AWAITING_RETRY
             yield Pause(delay)
+            runner = runner.copy_for_run()
         except BaseException as error:  # noqa: BLE001  # whatever it is, the flow run ends with it
             return _ended_by(error)
         finally:
             if parent is not None:
                 parent.children.discard(engine)
-        runner = runner.copy_for_run()
 
 
 def _conclusion_steps(call: FlowCall, engine: Engine) -> Steps[Conclusion]:
@@ -165,18 +166,18 @@ def _conclusion_steps(call: FlowCall, engine: Engine) -> Steps[Conclusion]:
         args, kwargs = template.fill(values)
     runner = engine.runner
     runner_name = type(runner).__name__
-    flow_log.info("Starting task runner `%s`...", runner_name)
+    log_flow(INFO, "Starting task runner `%s`...", runner_name)
     try:
         try:
             yield Blocking(runner.start)
         except Exception as error:  # noqa: BLE001  # a runner may fail to start with anything
-            flow_log.error("Task runner `%s` failed to start:", runner_name, exc_info=error)
+            log_flow(ERROR, "Task runner `%s` failed to start:", runner_name, error=error)
             message = f"Task runner `{runner_name}` failed to start: {error!r}"
             return Conclusion(Crashed(message), error=error)
         engine.run.state = RUNNING
         return (yield from _body_steps(engine, Body(engine, call.fn, args, kwargs)))
     finally:
-        flow_log.info("Shutting down task runner `%s`...", runner_name)
+        log_flow(INFO, "Shutting down task runner `%s`...", runner_name)
         yield Blocking(engine.stop, cleans_up=True)
 
 
@@ -190,7 +191,7 @@ def _body_steps(engine: Engine, body: Body) -> Steps[Conclusion]:
         hide_frames(error)
     if isinstance(error, Exception) and not engine.expiry.has_come:
         name = engine.run.name
-        flow_log.error("%s run %r encountered an exception:", engine.kind, name, exc_info=error)
+        log_flow(ERROR, "%s run %r encountered an exception:", engine.kind, name, error=error)
         if engine.options.on_body_error == "cancel":
             engine.cancel_waiting()
     interrupt = yield from _waiting_steps(engine, None if engine.expiry.has_come else error)
@@ -238,7 +239,8 @@ def _waiting_steps(engine: Engine, error: BaseException | None) -> Steps[BaseExc
         except BaseException as raised:  # noqa: BLE001  # judged by the caller
             interrupts.append(raised)
     if left := engine.abandon():
-        flow_log.warning(
+        log_flow(
+            WARNING,
             "Flow run %r waits no longer and leaves behind what still runs: %s",
             engine.run.name,
             _listed(left),
@@ -249,7 +251,8 @@ def _waiting_steps(engine: Engine, error: BaseException | None) -> Steps[BaseExc
 def _cancel_waiting(engine: Engine) -> None:
     running = engine.cancel_waiting()
     if running:
-        flow_log.warning(
+        log_flow(
+            WARNING,
             "Flow run %r is interrupted and waits for %d running task runs: %s",
             engine.run.name,
             len(running),

@@ -132,11 +132,22 @@ def told_delay(seconds: float) -> str:
     return f"in {seconds:g} s" if seconds else "at once"
 
 
-@_contained
 def log_raised(log: logging.Logger, error: BaseException, text: str, *args: object) -> None:
     """Log what a callable of the user's raised that is called beside the runs."""
     hide_frames(error)
+    log_fault(log, error, text, *args)
+
+
+@_contained
+def log_fault(log: logging.Logger, error: BaseException, text: str, *args: object) -> None:
+    """Log what was raised where nothing should be, with our own frames."""
     log.error(text, *args, exc_info=error)
+
+
+@_contained
+def log_flow(level: int, text: str, *args: object, error: BaseException | None = None) -> None:
+    """Log something about a flow run."""
+    flow_log.log(level, text, *args, exc_info=error)
 
 
 @_contained

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Final
 
-from runnerstone._engine.logs import task_log
+from runnerstone._engine.logs import log_fault, task_log
 from runnerstone.futures import wait_for_release
 
+GOES_ON: Final = "The thread %r goes on after an exception:"
 # Alarms that are called off stay in the heap until there are more of them than this.
 FORGOTTEN: Final = 100
 
@@ -37,19 +38,20 @@ class SerialThread:
 
     def drain(self) -> None:
         """Wait until everything given so far has been called; from any other thread."""
-        if self._thread is None:
-            return
         waiting = threading.Lock()
         waiting.acquire()
-        self.call(waiting.release)
+        with self._lock:
+            if self._thread is None or self._stopped:
+                return
+            self._queue.put(waiting.release)
         wait_for_release(waiting)
 
     def _run(self) -> None:
         while (fn := self._queue.get()) is not None:
             try:
                 fn()
-            except BaseException:  # noqa: BLE001  # whatever it is, the next are called
-                task_log.exception("The thread %r goes on after an exception:", self._name)
+            except BaseException as error:  # noqa: BLE001  # whatever it is, the next are called
+                log_fault(task_log, error, GOES_ON, self._name)
             del fn
 
     def stop(self) -> None:
@@ -124,8 +126,8 @@ class TimerThread:
         while (fn := self._next()) is not None:
             try:
                 fn()
-            except BaseException:  # noqa: BLE001  # whatever it is, the next are called
-                task_log.exception("The thread %r goes on after an exception:", self._name)
+            except BaseException as error:  # noqa: BLE001  # whatever it is, the next are called
+                log_fault(task_log, error, GOES_ON, self._name)
             del fn
 
     def _next(self) -> Callable[[], object] | None:
