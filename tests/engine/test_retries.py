@@ -543,3 +543,34 @@ def test_a_subflow_is_retried_by_itself():
     assert run.result() == "done"
     assert (run.attempts, bodies) == (1, [1, 2])
     assert [it.attempts for it in run.subflow_runs] == [2]
+
+
+def test_a_flow_whose_time_is_up_sleeps_out_no_delay():
+    @task(retries=1, retry_delay_seconds=3600)
+    def breaks():
+        raise BrokenError
+
+    ended = []
+    body = flow(timeout_seconds=0.1, task_runner="sequential")(breaks.submit)
+    thread = threading.Thread(target=lambda: ended.append(body.run()), daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+
+    (run,) = ended
+    assert run.state.is_timed_out()
+    assert run.task_runs[0].state.is_cancelled()
+
+
+def test_what_is_no_outcome_is_not_asked_for_again():
+    class OddTaskRunner(SequentialTaskRunner):
+        seen: list = attrs.field(factory=list)
+
+        def submit(self, call, report):
+            self.seen.append(call.attempt)
+            report.done("an outcome")
+
+    runner = OddTaskRunner()
+    run = run_of(task(print), runner)
+
+    assert runner.seen == [1]
+    assert run.task_runs[0].state.is_crashed()

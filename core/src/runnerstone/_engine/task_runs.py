@@ -49,6 +49,7 @@ from runnerstone._engine.leftovers import Leftovers
 from runnerstone._engine.logs import (
     flow_log,
     log_end,
+    log_fault,
     log_raised,
     log_retry,
     log_submission,
@@ -326,10 +327,6 @@ class Engine:
         return attempt.call if attempt.future._attempt is attempt else None
 
     @interruptible
-    def _sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
-
-    @interruptible
     def _see_through(self, attempt: Attempt) -> None:
         """Run an attempt and its retries to the end, in this thread: the runner is sequential."""
         interrupts = self.guard.count
@@ -345,8 +342,10 @@ class Engine:
                 following.inline = False
                 following = following.successor
             raise_if_due()
-            if following is not None:
-                self._sleep(following.past.delay_seconds)
+            if following is not None and following.past.delay_seconds:
+                attempt.future.wait(
+                    following.past.delay_seconds
+                )  # unless it is cancelled meanwhile
         attempt.future.wait()
         self.expiry.raise_if_come()  # which the call may have caught, as the next
         if self.guard.count > interrupts and is_in_main_thread():
@@ -358,7 +357,7 @@ class Engine:
         """An attempt's call has ended: retry it, or make its run final."""
         if not isinstance(outcome, Outcome):
             text = f"the task runner reported {outcome!r}, which is no Outcome"  # type: ignore[unreachable]  # it may have no types
-            outcome = Outcome(problem=Crash(text))
+            outcome = Outcome(problem=Crash(text, is_permanent=True))
         if self._leftovers.attempts:
             self._leftovers.discard(attempt)
         if outcome.problem is None and outcome.state is None and not outcome.records:
@@ -378,23 +377,24 @@ class Engine:
         outcome: Outcome | None = None,
         *,
         abandoned: bool = False,
-    ) -> bool:
-        """Retry an attempt, or make its run final; false if the attempt is over already."""
+    ) -> None:
+        """Retry an attempt, or make its run final, unless the attempt is over already."""
         if problem is not None and not attempt.over and not self.book.is_closed:
             delay = delay_before_retry(attempt, state, problem)
             if delay is not None:
                 following = attempt.next(delay, crashed=state.is_crashed())
-                return self._retry(attempt, following, problem, abandoned=abandoned)
-        return self._end(attempt, state, problem, outcome, abandoned=abandoned)
+                self._retry(attempt, following, problem, abandoned=abandoned)
+                return
+        self._end(attempt, state, problem, outcome, abandoned=abandoned)
 
     def _retry(
         self, attempt: Attempt, following: Attempt, problem: Problem, *, abandoned: bool
-    ) -> bool:
-        """Have an attempt followed by another; false if it is over already."""
+    ) -> None:
+        """Have an attempt followed by another, unless it is over already."""
         run = attempt.future.task_run
         with attempt.future._lock:
             if attempt.over:
-                return False
+                return
             attempt.over = True
             run.await_retry()
             attempt.future._attempt = following
@@ -412,13 +412,12 @@ class Engine:
         )
         log_retry(run, problem, which, past.delay_seconds)
         if attempt.successor is not None:
-            return True
+            return
         if past.delay_seconds:
             again = partial(self.reporter.call, partial(self._release, (following,)))
             self.timer.call_later(past.delay_seconds, again)
         else:
             self._release((following,))
-        return True
 
     def _part(self, attempt: Attempt, *, abandoned: bool) -> None:
         """Let go of what an attempt had that is over.
@@ -480,7 +479,7 @@ class Engine:
             if noted is not None:
                 self.book.record(run, state, noted)
             log_end(run, state, problem)
-        finally:  # whatever an application's logging raises
+        finally:  # also if Ctrl-C ends what an application's logging does
             future._announce()
             if attempt.task.has_hooks:
                 for hook in attempt.task.options.hooks(state):
@@ -511,9 +510,13 @@ class Engine:
     def watch(self, attempt: Attempt) -> None:
         """End an attempt, which is about to begin, when its time is up."""
         seconds = attempt.program.timeout_seconds
-        if seconds is not None and attempt.alarm is None and not attempt.over:
-            grace = TRAVELLERS_GRACE if self._travels else 0.0
-            attempt.alarm = self.timer.call_later(seconds + grace, partial(self._time_out, attempt))
+        if seconds is None or attempt.alarm is not None:
+            return
+        grace = TRAVELLERS_GRACE if self._travels else 0.0
+        alarm = self.timer.call_later(seconds + grace, partial(self._time_out, attempt))
+        attempt.alarm = alarm
+        if attempt.over:  # whoever ended it may not have seen the alarm
+            self.timer.call_off(alarm)
 
     def _time_out(self, attempt: Attempt) -> None:
         state = exceeded("Task run", attempt.program.timeout_seconds or 0)
@@ -536,8 +539,8 @@ class Engine:
     def _cancel_call(self, call: TaskCall) -> None:
         try:
             self.runner.cancel(call)
-        except Exception:  # noqa: BLE001  # a runner may raise anything; the run is cancelled
-            task_log.exception("The task runner could not cancel the call of %r", call.name)
+        except Exception as error:  # noqa: BLE001  # a runner may raise anything; the run is cancelled
+            log_fault(task_log, error, "The task runner could not cancel the call of %r", call.name)
 
     @interruptible
     def fetch(self, future: TaskFuture[Any]) -> Pickled:
@@ -622,8 +625,9 @@ class Engine:
     def _stop_runner(self) -> None:
         try:
             self.runner.stop()
-        except Exception:  # noqa: BLE001  # a runner may raise anything; it changes no state
-            task_log.exception("Task runner `%s` failed to stop", type(self.runner).__name__)
+        except Exception as error:  # noqa: BLE001  # a runner may raise anything; it changes no state
+            name = type(self.runner).__name__
+            log_fault(task_log, error, "Task runner `%s` failed to stop", name)
         finally:
             self._end_rest()
             self._leftovers.tell_all()
