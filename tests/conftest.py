@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import importlib
+import logging
 import os
 import select
 import signal
@@ -14,6 +15,8 @@ from textwrap import dedent
 
 import attrs
 import pytest
+
+from runnerstone.task_runners import ConcurrentTaskRunner, SequentialTaskRunner, TaskRunner
 
 HOOKS = """
     from runnerstone.task_runners import TaskRunnerSpec, hookimpl
@@ -70,6 +73,31 @@ class Site:
         self.add_module(f"{prefix}_runner", runner)
         self.add_distribution(distribution, {name: f"{prefix}_hooks"})
         return prefix
+
+
+@pytest.fixture(
+    params=[SequentialTaskRunner(), SequentialTaskRunner(strict=True), ConcurrentTaskRunner()],
+    ids=repr,
+)
+def runner(request: pytest.FixtureRequest) -> TaskRunner:
+    """Each of the built-in task runners; some files have another fixture of that name."""
+    return request.param
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """The library's records from INFO on."""
+    caplog.set_level(logging.INFO, logger="runnerstone")
+    return caplog
+
+
+@pytest.fixture
+def restless_threads() -> Iterator[None]:
+    """Have Python switch between threads as often as it can."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
 
 
 @pytest.fixture

@@ -36,14 +36,6 @@ class NotingReport:
         self._report.done(outcome)
 
 
-@pytest.fixture(
-    params=[SequentialTaskRunner(), SequentialTaskRunner(strict=True), ConcurrentTaskRunner()],
-    ids=repr,
-)
-def runner(request):
-    return request.param
-
-
 @pytest.fixture
 def log(caplog):
     """The library's records from DEBUG on."""

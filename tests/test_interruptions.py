@@ -1,7 +1,6 @@
 """Code that is interrupted from another thread."""
 
 import random
-import sys
 import threading
 import time
 from contextlib import suppress
@@ -182,15 +181,6 @@ def test_leaving_is_harmless_twice():
 
     stretch.leave()
     stretch.leave()
-
-
-@pytest.fixture
-def restless_threads():
-    """Have Python switch between threads as often as it can."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(interval)
 
 
 class Runner:

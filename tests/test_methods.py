@@ -9,15 +9,6 @@ import pytest
 
 from runnerstone import TaskFuture, flow, task, unmapped
 from runnerstone.errors import NotInFlowError
-from runnerstone.task_runners import ConcurrentTaskRunner, SequentialTaskRunner
-
-
-@pytest.fixture(
-    params=[SequentialTaskRunner(), SequentialTaskRunner(strict=True), ConcurrentTaskRunner()],
-    ids=repr,
-)
-def runner(request):
-    return request.param
 
 
 class Scale:

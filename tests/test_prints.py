@@ -13,17 +13,9 @@ from threading import Barrier, Event
 import pytest
 
 from runnerstone import flow, task
-from runnerstone.task_runners import ConcurrentTaskRunner, SequentialTaskRunner
+from runnerstone.task_runners import ConcurrentTaskRunner
 
 PATIENCE = 20  # seconds, for what takes no time at all unless something is wrong
-
-
-@pytest.fixture(
-    params=[SequentialTaskRunner(), SequentialTaskRunner(strict=True), ConcurrentTaskRunner()],
-    ids=repr,
-)
-def runner(request):
-    return request.param
 
 
 @pytest.fixture(autouse=True)
@@ -31,13 +23,6 @@ def _print_is_restored():
     before = builtins.print
     yield
     assert builtins.print is before
-
-
-@pytest.fixture
-def log(caplog):
-    """The library's records from INFO on."""
-    caplog.set_level(logging.INFO, logger="runnerstone")
-    return caplog
 
 
 def printed(log):

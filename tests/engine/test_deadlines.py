@@ -5,7 +5,6 @@ import builtins
 import logging
 import random
 import signal
-import sys
 import threading
 import time
 from collections import Counter
@@ -24,30 +23,6 @@ from runnerstone.task_runners import ConcurrentTaskRunner, SequentialTaskRunner
 ONE_THREAD = ConcurrentTaskRunner(max_workers=1)
 LONG = 3600.0
 PATIENCE = 20  # seconds, for what takes no time at all unless something is wrong
-
-
-@pytest.fixture(
-    params=[SequentialTaskRunner(), SequentialTaskRunner(strict=True), ConcurrentTaskRunner()],
-    ids=repr,
-)
-def runner(request):
-    return request.param
-
-
-@pytest.fixture
-def log(caplog):
-    """The library's records from INFO on."""
-    caplog.set_level(logging.INFO, logger="runnerstone")
-    return caplog
-
-
-@pytest.fixture
-def restless_threads():
-    """Have Python switch between threads as often as it can."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(interval)
 
 
 def spin_for(seconds):

@@ -87,13 +87,6 @@ def runner(request):
 
 
 @pytest.fixture
-def log(caplog):
-    """The library's records from INFO on."""
-    caplog.set_level(logging.INFO, logger="runnerstone")
-    return caplog
-
-
-@pytest.fixture
 def run_script(tmp_path):
     """Run a script by a Python of its own, its two streams together or apart."""
 

@@ -1,7 +1,6 @@
 """Which attempts are followed by others, how many, and when."""
 
 import asyncio
-import logging
 import threading
 import time
 from threading import Event
@@ -49,21 +48,6 @@ class LosingTaskRunner(SequentialTaskRunner):
             report.done(Outcome(problem=Crash("cannot be pickled", is_permanent=True)))
         else:
             super().submit(call, report)
-
-
-@pytest.fixture(
-    params=[SequentialTaskRunner(), SequentialTaskRunner(strict=True), ConcurrentTaskRunner()],
-    ids=repr,
-)
-def runner(request):
-    return request.param
-
-
-@pytest.fixture
-def log(caplog):
-    """The library's records from INFO on."""
-    caplog.set_level(logging.INFO, logger="runnerstone")
-    return caplog
 
 
 @task

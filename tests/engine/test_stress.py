@@ -7,7 +7,6 @@ import asyncio
 import contextvars
 import os
 import random
-import sys
 import threading
 import time
 from collections import Counter
@@ -147,15 +146,6 @@ class Plan:
         if len(node.bodies) <= node.failures:
             raise ValueError(node.number)
         return node.number
-
-
-@pytest.fixture
-def restless_threads():
-    """Have Python switch between threads as often as it can."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(interval)
 
 
 @pytest.mark.usefixtures("restless_threads")
