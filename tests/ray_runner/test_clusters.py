@@ -7,6 +7,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,15 @@ def folders() -> list[Path]:
     return sorted(Path(tempfile.gettempdir()).glob("runnerstone-*"))
 
 
+@pytest.fixture
+def own_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A folder for temporary files that no other process uses; its path is short, as Ray needs."""
+    folder = tempfile.mkdtemp(prefix="rs")
+    monkeypatch.setattr(tempfile, "tempdir", folder)
+    yield
+    Path(folder).rmdir()  # if it is empty
+
+
 def children() -> set[int]:
     """Processes below this one, but for Python's resource tracker."""
     parents = {}
@@ -67,6 +77,7 @@ def children() -> set[int]:
     return found - {os.getpid()}
 
 
+@pytest.mark.usefixtures("own_folder")
 def test_own_cluster_leaves_nothing_behind():
     before = (ray_variables(), folders(), children(), sys.excepthook)
     inside = []
@@ -87,6 +98,7 @@ def test_own_cluster_leaves_nothing_behind():
     }
 
 
+@pytest.mark.usefixtures("own_folder")
 def test_cluster_that_cannot_start_leaves_nothing_behind():
     before = (ray_variables(), folders(), children(), sys.excepthook)
 
