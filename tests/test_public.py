@@ -20,7 +20,7 @@ LATER = {
 # is entered here or in its module's `__all__`: that is the decision whether it is public.
 INTERNAL = {
     "runnerstone.annotations": {"AllowFailure", "Quote", "named"},
-    "runnerstone.calls": {"TASK_LOG", "run_coroutine"},
+    "runnerstone.calls": {"TASK_LOG", "name_of_run", "run_coroutine", "tags_of_run"},
     "runnerstone.cli": {"EXAMPLES", "INTERRUPTED", "run", "runners"},
     "runnerstone.contracts": {"check_task_runner_class", "refuse"},
     "runnerstone.contexts": {"ambient_tags"},

@@ -31,9 +31,24 @@ def description_of(fn: Any) -> str | None:
     return inspect.cleandoc(text) if isinstance(text, str) else None
 
 
-def binds(fn: Any) -> bool:
-    """Whether it becomes a method in a class, which a ``functools.partial`` shall not."""
-    return hasattr(type(fn), "__get__") and not isinstance(fn, functools.partial)
+def function_of(declared: Any) -> Any:
+    """What is called of what was decorated: the function in a class method or a static method."""
+    return declared.__func__ if isinstance(declared, (classmethod, staticmethod)) else declared
+
+
+def bound_to(declared: Any, instance: Any, owner: type) -> Any:
+    """What is passed first to what was decorated, got from a class; None if nothing is.
+
+    Args:
+        declared: What was decorated.
+        instance: What it is got from; None if that is the class itself.
+        owner: The class.
+    """
+    if isinstance(declared, classmethod):
+        return owner
+    # A partial does not become a method, whatever later Pythons make of it.
+    is_function = not isinstance(declared, (staticmethod, functools.partial))
+    return instance if is_function and hasattr(type(declared), "__get__") else None
 
 
 def _called(fn: Any) -> Any:

@@ -58,6 +58,18 @@ class Labels:
     tags: frozenset[str] | None = None
 
 
+def name_of_run(program: Program, number: int, labels: Labels | None = None) -> str:
+    """The name of a task run: ``{task name}-{key}-{number}``, unless it has another."""
+    if labels is not None and labels.name is not None:
+        return labels.name
+    return f"{program.task_name}-{program.key}-{number}"
+
+
+def tags_of_run(program: Program, labels: Labels | None) -> frozenset[str]:
+    """All labels of a task run."""
+    return program.tags if labels is None or labels.tags is None else labels.tags
+
+
 class TaskCall(Interruptible):
     """One attempt at a task run, to be executed once, somewhere: ``call(*call.upstream)``.
 
@@ -126,23 +138,17 @@ class TaskCall(Interruptible):
     @property
     def id(self) -> str:
         """Unique among all calls, those of other flow runs and other drivers included."""
-        program = self.program
-        number = f"{program.task_name}-{program.key}-{self.number}"
-        return f"{number}-{self.flow_run.id}-{self.attempt}"
+        return f"{name_of_run(self.program, self.number)}-{self.flow_run.id}-{self.attempt}"
 
     @property
     def name(self) -> str:
         """The task run's name."""
-        labels, program = self.labels, self.program
-        if labels is not None and labels.name is not None:
-            return labels.name
-        return f"{program.task_name}-{program.key}-{self.number}"
+        return name_of_run(self.program, self.number, self.labels)
 
     @property
     def tags(self) -> frozenset[str]:
         """The task run's labels."""
-        labels = self.labels
-        return self.program.tags if labels is None or labels.tags is None else labels.tags
+        return tags_of_run(self.program, self.labels)
 
     @property
     def timeout_seconds(self) -> float | None:

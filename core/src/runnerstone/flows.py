@@ -10,9 +10,10 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack, cast, overloa
 from runnerstone._run_names import check_template, run_name
 from runnerstone._signatures import (
     Method,
-    binds,
     bound_arguments,
+    bound_to,
     description_of,
+    function_of,
     is_coroutine_function,
     name_of,
     signature_of,
@@ -63,8 +64,7 @@ class Flow(Generic[P, R_co]):
             ValueError: If the template for its runs' names has a field that is no parameter.
         """
         self._declared: Any = fn
-        if isinstance(self._declared, (classmethod, staticmethod)):
-            fn = cast("Any", self._declared.__func__)
+        fn = cast("Callable[P, R_co]", function_of(fn))
         if isinstance(fn, Flow):
             raise TypeError(f"{fn!r} is a flow already: change it by with_options(...)")
         if not callable(fn):
@@ -101,13 +101,8 @@ class Flow(Generic[P, R_co]):
     def __get__(self, instance: object, owner: type) -> Self: ...
     def __get__(self, instance: Any, owner: type) -> Any:
         """The flow as a method of an instance or, if it is made of a class method, of a class."""
-        if isinstance(self._declared, staticmethod):
-            return self
-        if isinstance(self._declared, classmethod):
-            instance = owner
-        if instance is None or not binds(self.fn):
-            return self
-        return Flow(MethodType(self.fn, instance), self.options)
+        first = bound_to(self._declared, instance, owner)
+        return self if first is None else Flow(MethodType(self.fn, first), self.options)
 
     @property
     def task_runner(self) -> TaskRunnerChoice:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 import attrs
 
 from runnerstone._tracebacks import hide_frames
-from runnerstone.calls import FlowRunInfo, Labels
+from runnerstone.calls import FlowRunInfo, Labels, name_of_run, tags_of_run
 from runnerstone.errors import (
     FlowCancelledError,
     FlowFailedError,
@@ -95,16 +95,12 @@ class TaskRun:
     @property
     def name(self) -> str:
         """``{task name}-{key}-{number}``, unique within the flow run; or by ``task_run_name``."""
-        labels = self._labels
-        if labels is not None and labels.name is not None:
-            return labels.name
-        return f"{self._program.task_name}-{self._program.key}-{self.number}"
+        return name_of_run(self._program, self.number, self._labels)
 
     @property
     def tags(self) -> frozenset[str]:
         """All its labels: the task's, the flow's, and those of ``with tags`` around."""
-        labels = self._labels
-        return self._program.tags if labels is None or labels.tags is None else labels.tags
+        return tags_of_run(self._program, self._labels)
 
     @property
     def task_name(self) -> str:

@@ -20,9 +20,10 @@ from runnerstone._run_names import check_template, run_name
 from runnerstone._signatures import (
     Method,
     arity,
-    binds,
     bound_arguments,
+    bound_to,
     description_of,
+    function_of,
     is_coroutine_function,
     name_of,
     signature_of,
@@ -72,8 +73,7 @@ class Task(Generic[P, R_co]):
             ValueError: If the template for its runs' names has a field that is no parameter.
         """
         self._declared: Any = fn
-        if isinstance(self._declared, (classmethod, staticmethod)):
-            fn = cast("Any", self._declared.__func__)
+        fn = cast("Callable[P, R_co]", function_of(fn))
         if isinstance(fn, (Task, BoundTask)):
             raise TypeError(f"{fn!r} is a task already: change it by with_options(...)")
         if not callable(fn):
@@ -108,13 +108,8 @@ class Task(Generic[P, R_co]):
     def __get__(self, instance: object, owner: type) -> Self: ...
     def __get__(self, instance: Any, owner: type) -> Any:
         """The task as a method of an instance or, if it is made of a class method, of a class."""
-        if isinstance(self._declared, staticmethod):
-            return self
-        if isinstance(self._declared, classmethod):
-            return BoundTask(self, owner)
-        if instance is None or not binds(self.fn):
-            return self
-        return BoundTask(self, instance)
+        first = bound_to(self._declared, instance, owner)
+        return self if first is None else BoundTask(self, first)
 
     @functools.cached_property
     def key(self) -> str:

@@ -57,7 +57,7 @@ from runnerstone._engine.logs import (
 )
 from runnerstone._engine.retries import delay_before_retry
 from runnerstone._engine.threads import SerialThread, TimerThread
-from runnerstone._engine.verdicts import judge
+from runnerstone._engine.verdicts import judge, note_of
 from runnerstone._pickles import Pickled, dump_arguments
 from runnerstone._records import record_of
 from runnerstone.calls import Labels, TaskCall
@@ -68,7 +68,7 @@ from runnerstone.futures import TaskFuture
 from runnerstone.options import FlowOptions
 from runnerstone.outcomes import Crash, Outcome
 from runnerstone.programs import Program
-from runnerstone.runs import FlowRun, NoValue, Problem, Skip, TaskRun
+from runnerstone.runs import FlowRun, NoValue, Problem, Skip
 from runnerstone.states import (
     COMPLETED,
     Cancelled,
@@ -83,12 +83,6 @@ from runnerstone.tasks import Task
 # A call that travels is given this much longer, in seconds: it ends itself if its code can be
 # interrupted, which spares its worker.
 TRAVELLERS_GRACE: Final = 0.2
-
-_ENDS: Final = {
-    StateType.FAILED: "failed",
-    StateType.CRASHED: "crashed",
-    StateType.CANCELLED: "was cancelled",
-}
 
 
 class Engine:
@@ -460,7 +454,9 @@ class Engine:
         run = future.task_run
         noted = problem
         if problem is not None and not isinstance(problem, Skip):
-            noted = attrs.evolve(problem, note=self._note(run, state))
+            runner = type(self.runner).__name__
+            note = note_of(run, state, self.run.name, runner)
+            noted = attrs.evolve(problem, note=note)
         with future._lock:
             if attempt.over:
                 return False
@@ -497,13 +493,6 @@ class Engine:
         for dependent in ready:
             if dependent.engine is not self:
                 dependent.engine._release((dependent,))
-
-    def _note(self, run: TaskRun, state: State) -> str:
-        """What the exception of a run that did not complete is given as a note."""
-        place = "" if run.map_index is None else f" (map index {run.map_index})"
-        how = "timed out" if state.is_timed_out() else _ENDS.get(state.type, state.name)
-        runner = type(self.runner).__name__
-        return f"Task run {run.name!r}{place} of flow run {self.run.name!r} {how} on {runner}"
 
     # Time
 

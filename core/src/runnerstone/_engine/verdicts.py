@@ -7,10 +7,15 @@ import attrs
 
 from runnerstone._engine.inputs import Input, future_of
 from runnerstone.outcomes import Crash, Failure, Outcome
-from runnerstone.runs import NoValue, Problem
-from runnerstone.states import COMPLETED, Cancelled, Crashed, Failed, State
+from runnerstone.runs import NoValue, Problem, TaskRun
+from runnerstone.states import COMPLETED, Cancelled, Crashed, Failed, State, StateType
 
 TASK_FAILED: Final = Failed("Task run encountered an exception.")
+_ENDS: Final = {
+    StateType.FAILED: "failed",
+    StateType.CRASHED: "crashed",
+    StateType.CANCELLED: "was cancelled",
+}
 
 
 def judge(
@@ -38,6 +43,20 @@ def judge(
     if problem is None and not state.is_completed():
         problem = NoValue(state)
     return state, problem
+
+
+def note_of(run: TaskRun, state: State, flow_run_name: str, runner_name: str) -> str:
+    """What the exception of a run that did not complete is given as a note.
+
+    Args:
+        run: The run.
+        state: Its final state.
+        flow_run_name: The name of its flow run.
+        runner_name: That of its task runner's class.
+    """
+    place = "" if run.map_index is None else f" (map index {run.map_index})"
+    how = "timed out" if state.is_timed_out() else _ENDS.get(state.type, state.name)
+    return f"Task run {run.name!r}{place} of flow run {flow_run_name!r} {how} on {runner_name}"
 
 
 def _naming_lost(crash: Crash, upstream: Sequence[Input]) -> Crash:
