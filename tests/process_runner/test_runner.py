@@ -135,7 +135,7 @@ def test_idle_process_that_is_killed_costs_no_call():
 def test_process_that_leaves_children_behind_is_noticed():
     futures = []
 
-    @task
+    @task(crash_retries=0)
     def fork_and_die(file: Path) -> None:
         child = os.fork()
         if not child:
