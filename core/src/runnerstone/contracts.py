@@ -82,7 +82,8 @@ class Capabilities:
         shares_memory: Calls run in the driver's process: values are passed as they are, never
             pickled.
         cancels_queued: ``cancel`` prevents a call that has not begun.
-        interrupts: ``cancel`` interrupts a call's Python code.
+        interrupts: ``cancel`` interrupts a call's Python code. What `TaskRunner.cancel` does by
+            default is enough where calls run in the driver's process.
         kills: ``cancel`` ends a running call whatever it does.
         knows_resources: Honours the resources that tasks ask for.
         inline_limit: Size, in bytes, up to which a pickled value comes back in the outcome itself.
