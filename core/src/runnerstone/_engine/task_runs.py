@@ -56,7 +56,9 @@ from runnerstone._engine.logs import (
     task_log,
 )
 from runnerstone._engine.retries import delay_before_retry
+from runnerstone._engine.streams import Streams
 from runnerstone._engine.threads import SerialThread, TimerThread
+from runnerstone._engine.units import Unit
 from runnerstone._engine.verdicts import judge, note_of
 from runnerstone._pickles import Pickled, dump_arguments
 from runnerstone._records import record_of
@@ -121,6 +123,8 @@ class Engine:
         self._info = run.info(task_log.getEffectiveLevel())
         self._parallel = runner.capabilities.parallel
         self._travels = not runner.capabilities.shares_memory
+        packs = self._travels and self._parallel and runner.capabilities.gains_from_packing
+        self._streams = Streams(self) if packs else None
         self._programs: dict[Task[..., Any], tuple[Program, Series]] = {}
         self._series: dict[tuple[str, str], Series] = {}
         self._stopped = False
@@ -253,10 +257,7 @@ class Engine:
                 batch = list(work)
                 work.clear()
                 calls = [(call, attempt) for attempt in batch if (call := self._prepare(attempt))]
-                if len(calls) == 1:
-                    self._send(*calls[0])
-                elif calls:
-                    self._send_many(calls)
+                self.send(calls if self._streams is None else self._streams.admit(calls))
         except BaseException:  # Ctrl-C: nobody else knows these
             for attempt in (*batch, *work):
                 self.cancel(attempt.future)
@@ -266,8 +267,27 @@ class Engine:
 
     def _launch(self, attempt: Attempt) -> None:
         """Launch an attempt that has no upstream and that nothing can wait for yet."""
-        if call := self._prepare(attempt):
+        call = self._prepare(attempt)
+        if call is None:
+            return
+        if self._streams is None:
             self._send(call, attempt)
+        else:
+            self.send(self._streams.admit([(call, attempt)]))
+
+    def send(self, calls: Sequence[tuple[TaskCall, Attempt | Unit]]) -> None:
+        """Give calls to the runner."""
+        try:
+            if len(calls) == 1:
+                self._send(*calls[0])
+            elif calls:
+                self._send_many(calls)
+        except BaseException:  # Ctrl-C: nobody else knows these
+            for _, report in calls:
+                for attempt in tuple(report.attempts):
+                    if attempt is not None:
+                        self.cancel(attempt.future)
+            raise
 
     @interruptible
     def _send(self, call: TaskCall, report: Report) -> None:
@@ -426,7 +446,10 @@ class Engine:
         if abandoned and attempt.call is not None:
             if attempt.future.task_run.started is not None or attempt.alarm is not None:
                 self._leftovers.add(attempt)
-            self._cancel_call(attempt.call)
+            if attempt.sender is None:
+                self.cancel_call(attempt.call)
+            else:
+                attempt.sender.cancel(attempt)
 
     def _skip(self, attempt: Attempt, blocker: TaskFuture[Any]) -> None:
         state = NotReady(blocker.name)
@@ -525,7 +548,8 @@ class Engine:
                 return True
         return future.cancelled()
 
-    def _cancel_call(self, call: TaskCall) -> None:
+    def cancel_call(self, call: TaskCall) -> None:
+        """Have the runner cancel a call."""
         try:
             self.runner.cancel(call)
         except Exception as error:  # noqa: BLE001  # a runner may raise anything; the run is cancelled
