@@ -355,9 +355,10 @@ class TaskCall(Interruptible):
         ended = time.time()
         state: State | None = None
         problem: Failure | Crash | None = None
-        if self.timeout_seconds is not None and self._is_late:  # whatever the code made of that
+        timeout_seconds = self.program.timeout_seconds
+        if timeout_seconds is not None and self._is_late:  # whatever the code made of that
             value = None
-            state = exceeded("Task run", self.timeout_seconds)
+            state = exceeded("Task run", timeout_seconds)
         elif error is not None:
             value = None  # else it may be the coroutine that raised
             problem = self._problem(error)

@@ -136,7 +136,7 @@ class Engine:
         task: Task[..., Any],
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
-        wait_for: Iterable[Input] = (),
+        awaited: Sequence[Input] = (),
         map_index: int | None = None,
     ) -> TaskFuture[Any]:
         """Submit a run of `task`; see `Task.submit` and `Task.map`."""
@@ -157,15 +157,15 @@ class Engine:
         labels = None
         if task.options.task_run_name is not None or not ambient_tags.get() <= task.tags:
             labels = Labels(task.run_name(args, kwargs), ambient_tags.get() | task.tags)
-        attempt = self._enter(task, arguments, upstream, tuple(wait_for), labels, map_index)
-        run = attempt.future.task_run
+        attempt = self._enter(task, arguments, upstream, awaited, labels, map_index)
+        run = attempt.future._run
         try:
             log_submission(run)
             if refusal is not None:
                 self._end(attempt, *_crash(f"task run {run.name!r}: {refusal}", refusal))
             elif not self._parallel:
                 self._see_through(attempt)
-            elif not (upstream or wait_for):
+            elif not (upstream or awaited):
                 self._launch(attempt)
             elif self._has_all(attempt):
                 self._release((attempt,))
@@ -307,13 +307,13 @@ class Engine:
         attempt.call = TaskCall(
             attempt.program,
             self._info,
-            attempt.future.task_run.number,
+            attempt.future._run.number,
             attempt.number,
             attempt.arguments,
             values,
             attempt.call_context(),
             self._travels,
-            attempt.future.task_run._labels,
+            attempt.future._run._labels,
         )
         if attempt.program.timeout_seconds is not None and not self._travels:
             attempt.call._watch = attempt.begun
@@ -451,7 +451,7 @@ class Engine:
             abandoned: Whether the call may still run, and is to be cancelled.
         """
         future = attempt.future
-        run = future.task_run
+        run = future._run
         noted = problem
         if problem is not None and not isinstance(problem, Skip):
             runner = type(self.runner).__name__
