@@ -178,11 +178,12 @@ class TaskCall(Interruptible):
 
     def __call__(self, *upstream: Any) -> Outcome:
         """Execute the call in this thread, to its end; a coroutine on an event loop of its own."""
+        context = copy_context() if self._context is None else self._context
         try:
-            return self.context().run(self._run, upstream)
+            return context.run(self._run, upstream)
         finally:
             # An exception keeps the frames below it alive: nothing of the call shall be in ours.
-            del self, upstream
+            del self, upstream, context
 
     def parcel(self) -> "Parcel":
         """The call without its program, as `run_parcel` takes it in a worker."""

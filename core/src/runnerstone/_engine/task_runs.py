@@ -223,7 +223,7 @@ class Engine:
         final = 1
         for item in awaited:
             future = item if type(item) is TaskFuture else future_of(item)
-            if future is None:
+            if future is None or future._final:  # what is final stays so: no lock is needed
                 final += 1
                 continue
             with future._lock:
@@ -326,8 +326,8 @@ class Engine:
         interrupts = self.guard.count
         for item in (*attempt.upstream, *attempt.awaited):
             future = future_of(item)
-            if future is not None:
-                future.wait()  # other flow runs' alone may not be final
+            if future is not None and not future._final:  # as other flow runs' alone may be
+                future.wait()
         following: Attempt | None = attempt
         while following is not None:
             following.inline = True
@@ -476,7 +476,8 @@ class Engine:
                 self.book.record(run, state, noted)
             log_end(run, state, problem)
         finally:  # also if Ctrl-C ends what an application's logging does
-            future._announce()
+            if future._callbacks is not None:
+                future._announce()
             if attempt.task.has_hooks:
                 for hook in attempt.task.options.hooks(state):
                     self.call_back(partial(_call_hook, hook, future))
