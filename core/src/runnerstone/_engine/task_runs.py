@@ -227,7 +227,7 @@ class Engine:
                 final += 1
                 continue
             with future._lock:
-                if future._final:
+                if future.done():
                     final += 1
                 elif future._dependents is None:
                     future._dependents = [attempt]
