@@ -189,11 +189,12 @@ class TaskCall(Interruptible):
 
     def __call__(self, *upstream: Any) -> Outcome:
         """Execute the call in this thread, to its end; a coroutine on an event loop of its own."""
+        context = copy_context() if self._context is None else self._context
         try:
-            return self.context().run(self._run, upstream)
+            return context.run(self._run, upstream)
         finally:
             # An exception keeps the frames below it alive: nothing of the call shall be in ours.
-            del self, upstream
+            del self, upstream, context
 
     def parcel(self) -> "Parcel":
         """The call without its program, as a worker's `run_parcel` takes it."""
@@ -386,9 +387,10 @@ class TaskCall(Interruptible):
         ended = time.time()
         state: State | None = None
         problem: Failure | Crash | None = None
-        if self.timeout_seconds is not None and self._is_late:  # whatever the code made of that
+        timeout_seconds = self.program.timeout_seconds
+        if timeout_seconds is not None and self._is_late:  # whatever the code made of that
             value = None
-            state = exceeded("Task run", self.timeout_seconds)
+            state = exceeded("Task run", timeout_seconds)
         elif error is not None:
             value = None  # else it may be the coroutine that raised
             problem = self._problem(error)

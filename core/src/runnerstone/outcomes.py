@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -125,7 +125,13 @@ class Crash:
         return with_note(crashed, self.note)
 
 
-@attrs.frozen
+if TYPE_CHECKING:
+    from attrs import frozen as _frozen
+else:  # nothing enforces it when code runs, which would cost a tenth of a call's overhead
+    _frozen = attrs.define(unsafe_hash=True)
+
+
+@_frozen
 class Outcome:
     """What a call ended in.
 

@@ -184,14 +184,14 @@ class Attempt(Report):
     def started(self, where: str | None = None) -> None:
         with self.future._lock:
             if not self.over:
-                self.future.task_run.begin(where)
+                self.future._run.begin(where)
         if self.program.timeout_seconds is not None:
             self.engine.watch(self)
         raise_if_due()
 
     def begun(self) -> None:
         """The call itself tells that it has begun, in the thread that executes it."""
-        if self.future.task_run.started is None:  # else the task runner has told
+        if self.future._run.started is None:  # else the task runner has told
             self.started(where())
 
     def logged(self, records: Iterable[LogRecord]) -> None:

@@ -140,7 +140,7 @@ class Engine:
         task: Task[..., Any],
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
-        wait_for: Iterable[Input] = (),
+        awaited: Sequence[Input] = (),
         map_index: int | None = None,
     ) -> TaskFuture[Any]:
         """Submit a run of `task`; see `Task.submit` and `Task.map`."""
@@ -161,15 +161,15 @@ class Engine:
         labels = None
         if task.options.task_run_name is not None or not ambient_tags.get() <= task.tags:
             labels = Labels(task.run_name(args, kwargs), ambient_tags.get() | task.tags)
-        attempt = self._enter(task, arguments, upstream, tuple(wait_for), labels, map_index)
-        run = attempt.future.task_run
+        attempt = self._enter(task, arguments, upstream, awaited, labels, map_index)
+        run = attempt.future._run
         try:
             log_submission(run)
             if refusal is not None:
                 self._end(attempt, *_crash(f"task run {run.name!r}: {refusal}", refusal))
             elif not self._parallel:
                 self._see_through(attempt)
-            elif not (upstream or wait_for):
+            elif not (upstream or awaited):
                 self._launch(attempt)
             elif self._has_all(attempt):
                 self._release((attempt,))
@@ -227,11 +227,11 @@ class Engine:
         final = 1
         for item in awaited:
             future = item if type(item) is TaskFuture else future_of(item)
-            if future is None:
+            if future is None or future._final:  # what is final stays so: no lock is needed
                 final += 1
                 continue
             with future._lock:
-                if future._final:
+                if future.done():
                     final += 1
                 elif future._dependents is None:
                     future._dependents = [attempt]
@@ -327,13 +327,13 @@ class Engine:
         attempt.call = TaskCall(
             attempt.program,
             self._info,
-            attempt.future.task_run.number,
+            attempt.future._run.number,
             attempt.number,
             attempt.arguments,
             values,
             attempt.call_context(),
             self._travels,
-            attempt.future.task_run._labels,
+            attempt.future._run._labels,
         )
         if attempt.program.timeout_seconds is not None and not self._travels:
             attempt.call._watch = attempt.begun
@@ -346,8 +346,8 @@ class Engine:
         interrupts = self.guard.count
         for item in (*attempt.upstream, *attempt.awaited):
             future = future_of(item)
-            if future is not None:
-                future.wait()  # other flow runs' alone may not be final
+            if future is not None and not future._final:  # as other flow runs' alone may be
+                future.wait()
         following: Attempt | None = attempt
         while following is not None:
             following.inline = True
@@ -474,7 +474,7 @@ class Engine:
             abandoned: Whether the call may still run, and is to be cancelled.
         """
         future = attempt.future
-        run = future.task_run
+        run = future._run
         noted = problem
         if problem is not None and not isinstance(problem, Skip):
             runner = type(self.runner).__name__
@@ -499,7 +499,8 @@ class Engine:
                 self.book.record(run, state, noted)
             log_end(run, state, problem)
         finally:  # also if Ctrl-C ends what an application's logging does
-            future._announce()
+            if future._callbacks is not None:
+                future._announce()
             if attempt.task.has_hooks:
                 for hook in attempt.task.options.hooks(state):
                     self.call_back(partial(_call_hook, hook, future))
