@@ -108,7 +108,7 @@ def _dump(value: Any, buffers: list[pickle.PickleBuffer] | None) -> bytes:
         head = pickle.dumps(value, protocol=PROTOCOL, buffer_callback=keep)
     except Exception:  # noqa: BLE001  # cloudpickle can do more; if it cannot either, its error counts
         head = b""
-    if not head or any(name in head for name in _modules_by_value()):
+    if not head or _names_a_module_by_value(head):
         import cloudpickle  # heavy, and most values do not need it
 
         if buffers is not None:
@@ -117,14 +117,16 @@ def _dump(value: Any, buffers: list[pickle.PickleBuffer] | None) -> bytes:
     return head
 
 
-def _modules_by_value() -> list[bytes]:
-    """Names of the modules whose functions and classes have to travel themselves."""
-    names = ["__main__"]
-    if "cloudpickle" in sys.modules:
-        import cloudpickle  # waits while another thread is importing it
+def _names_a_module_by_value(head: bytes) -> bool:
+    """Whether a pickle may name a module whose functions and classes have to travel themselves."""
+    if b"__main__" in head:
+        return True
+    if "cloudpickle" not in sys.modules:
+        return False
+    import cloudpickle  # waits while another thread is importing it
 
-        names += cloudpickle.list_registry_pickle_by_value()
-    return [name.encode() for name in names]
+    names = cloudpickle.list_registry_pickle_by_value()
+    return bool(names) and any(name.encode() in head for name in names)
 
 
 def dump_arguments(
