@@ -85,6 +85,8 @@ from runnerstone.tasks import Task
 # A call that travels is given this much longer, in seconds: it ends itself if its code can be
 # interrupted, which spares its worker.
 TRAVELLERS_GRACE: Final = 0.2
+# An empty dict takes 64 bytes, and there may be many runs.
+NO_KEYWORDS: Final[Mapping[str, Any]] = {}
 
 
 class Engine:
@@ -151,7 +153,7 @@ class Engine:
                 f"task {task.name!r} was given unmapped(...), which is for map(): pass the value "
                 "itself"
             )
-        arguments: Arguments = (args, kwargs) if template is None else template
+        arguments: Arguments = (args, kwargs or NO_KEYWORDS) if template is None else template
         refusal: UnpicklableError | None = None
         if self._travels:
             try:
