@@ -19,7 +19,6 @@ rows say so. ``docs/performance.md`` says how to read the rows.
 """
 
 import argparse
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -29,6 +28,7 @@ from benchmarks.comparisons import Comparison
 from benchmarks.interpreters import ROOT
 from benchmarks.reports import Report, line
 from benchmarks.rows import Row
+from benchmarks.ways import silence
 
 SUBJECTS = (threads, graphs, starts, memory, loops, packs, messages, peers, pythons)
 
@@ -36,7 +36,7 @@ SUBJECTS = (threads, graphs, starts, memory, loops, packs, messages, peers, pyth
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print a line a row, and write the results."""
     options = _parser().parse_args(arguments)
-    logging.getLogger("runnerstone").setLevel(logging.WARNING)
+    silence()
     output = options.output or (None if options.quick else ROOT / "benchmarks" / "results")
     every = [subject.comparisons(quick=options.quick) for subject in SUBJECTS]
     order = [comparison.name for group in every for comparison in group]

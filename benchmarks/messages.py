@@ -14,7 +14,9 @@ from runnerstone import task
 
 BELOW_A_KILOBYTE = Bar(limit=1_000, of="value")
 ONCE = Bar(limit=1.2, of="value")
-LOAD = 12_000  # bytes in a function
+LOADS = {"dask": 12_000}
+"""Bytes in a function; on Dask below what it would be given apart from the calls."""
+LOAD = 200_000
 Direction = Literal["out", "back"]
 
 
@@ -51,15 +53,16 @@ def loaded(load: int) -> Work:
 
 def copies(engine: Engine, do: Callable[[Callable[[Way], float]], float], count: int) -> float:
     """How many copies of a function are sent for so many calls, a worker."""
+    load = LOADS.get(engine.title, LOAD)
 
-    def nbytes(load: int) -> float:
+    def nbytes(size: int) -> float:
         def send(way: Way) -> float:
-            sent = wire(engine, way, work=loaded(load), how="loop", count=count)
+            sent = wire(engine, way, work=loaded(size), how="loop", count=count)
             return float(sent.out if sent.to_workers is None else sent.to_workers)
 
         return do(send)
 
-    return (nbytes(LOAD) - nbytes(1)) / LOAD / WORKERS
+    return (nbytes(load) - nbytes(1)) / load / WORKERS
 
 
 def comparisons(*, quick: bool) -> list[Comparison]:
@@ -87,9 +90,10 @@ def _of(engine: Engine, *, quick: bool) -> Iterator[Comparison]:
 
 def _function(title: str, engine: Engine, *, quick: bool) -> Comparison:
     count = 10 if quick else 100
+    load = LOADS.get(title, LOAD)
     return Comparison(
         name=f"bytes_{title}_function",
-        what=f"copies of a function of {LOAD:,} bytes for each worker that are sent with {count} "
+        what=f"copies of a function of {load:,} bytes for each worker that are sent with {count} "
         "calls, one by one"
         + (", to where Ray's workers fetch it" if isinstance(engine, Ray) else "")
         + f"; on bare {engine.title.capitalize()}",

@@ -5,6 +5,7 @@ from functools import partial
 
 from benchmarks.comparisons import Comparison, timed
 from benchmarks.engines import WORKERS, Dask, Engine, Loky, Processes, Ray
+from benchmarks.loops import REFERENCES as LOOPS
 from benchmarks.rows import Bar
 from benchmarks.ways import ECHO, NAP, seconds
 
@@ -28,6 +29,7 @@ def comparisons(*, quick: bool) -> list[Comparison]:
 
 def _of(engine: Engine, *, quick: bool) -> Iterator[Comparison]:
     yield _noops(engine, quick=quick)
+    yield _loop(engine, quick=quick)
     yield _naps(engine, quick=quick)
     yield _latency(engine, quick=quick)
 
@@ -44,6 +46,22 @@ def _noops(engine: Engine, *, quick: bool) -> Comparison:
         runs=2 if quick else 5,
         warm_ups=0 if quick else 1,
         bar=BARS.get(engine.title),
+        engine=engine,
+    )
+
+
+def _loop(engine: Engine, *, quick: bool) -> Comparison:
+    count = 20 if quick else 3_000
+    work = partial(seconds, work=ECHO, how="loop", count=count, workers=WORKERS)
+    return Comparison(
+        name=f"pack_loop_{engine.title}",
+        what=f"a task that does nothing, in a loop of {count:,} and the result of each; "
+        + LOOPS[engine.title],
+        unit="us/task",
+        ours=timed(partial(engine.ours, work), 1e6 / count),
+        reference=timed(partial(engine.bare, work), 1e6 / count),
+        runs=2 if quick else 5,
+        warm_ups=0 if quick else 1,
         engine=engine,
     )
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from benchmarks import threads
 from benchmarks.comparisons import Comparison, timed
-from benchmarks.engines import WORKERS, Dask, Engine, PoolWay, Processes, Ray
+from benchmarks.engines import WORKERS, Engine, PoolWay, Processes
 from benchmarks.ways import ECHO, BareWay, Way, seconds
 
 # Read when Prefect is imported: no telemetry, nothing in the user's folders, no log to its server.
@@ -170,29 +170,22 @@ class Prefect(Peer):
 def comparisons(*, quick: bool) -> list[Comparison]:
     """The rows of this subject; the short ones if `quick`."""
     peers = (JoblibThreads(), Parsl(), Prefect(), JoblibProcesses(), Executorlib())
-    return [
-        *(_comparison(peer, peer.how, peer.workers, peer.tasks, quick=quick) for peer in peers),
-        _comparison(Dask(), "bare Dask, `client.submit` and `gather`", WORKERS, 3_000, quick=quick),
-        _comparison(Ray(), "bare Ray, `.remote` and `ray.get`", WORKERS, 3_000, quick=quick),
-    ]
+    return [_comparison(peer, quick=quick) for peer in peers]
 
 
-def _comparison(engine: Engine, how: str, workers: int, tasks: int, *, quick: bool) -> Comparison:
-    count = 10 if quick else tasks
-    in_threads = workers != WORKERS  # which are all one process, warm at once
-    place = {"dask": "Dask", "ray": "Ray"}.get(
-        engine.title, "threads" if in_threads else "processes"
-    )
-    work = partial(
-        seconds, work=ECHO, how="loop", count=count, workers=1 if in_threads else WORKERS
-    )
+def _comparison(peer: Peer, *, quick: bool) -> Comparison:
+    count = 10 if quick else peer.tasks
+    in_processes = peer.workers == WORKERS
+    # Threads are all in one process, and warm at once.
+    workers = WORKERS if in_processes else 1
+    work = partial(seconds, work=ECHO, how="loop", count=count, workers=workers)
     return Comparison(
-        name=f"peer_{engine.title}",
+        name=f"peer_{peer.title}",
         what=f"a task that does nothing, in a loop of {count:,} and the result of each, on "
-        f"{place}; {how}, on as many",
+        f"{'processes' if in_processes else 'threads'}; {peer.how}, on as many",
         unit="us/task",
-        ours=timed(partial(engine.ours, work), 1e6 / count),
-        reference=timed(partial(engine.bare, work), 1e6 / count),
+        ours=timed(partial(peer.ours, work), 1e6 / count),
+        reference=timed(partial(peer.bare, work), 1e6 / count),
         runs=1 if quick else 5,
-        engine=engine,
+        engine=peer,
     )

@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 
 from benchmarks.rows import Row
 
-MET, NOT_MET, PLAIN, BAR, OTHER = "#2a7f62", "#c8553d", "#7a8793", "#222222", "#c9a227"
+MET, NOT_MET, PLAIN, BAR = "#2a7f62", "#c8553d", "#9aa5ae", "#222222"
+PEERS = ("peer_", "pack_loop_")
 STYLE = {
     "svg.hashsalt": "runnerstone",
     "svg.fonttype": "none",
@@ -26,7 +27,7 @@ def draw(rows: Sequence[Row], folder: Path) -> None:
         bars = [row for row in rows if row.limit is not None and row.value is not None]
         if bars:
             _save(bars_figure(bars), folder / "bars.svg")
-        peers = [row for row in rows if row.name.startswith("peer_") and row.value is not None]
+        peers = [row for row in rows if row.name.startswith(PEERS) and row.value is not None]
         if peers:
             _save(peers_figure(peers), folder / "peers.svg")
 
@@ -87,6 +88,8 @@ def _of_limit(row: Row) -> tuple[float, float, float]:
 
 
 def _peer(row: Row) -> str:
+    if row.name.startswith("pack_loop_"):
+        return f"bare {row.name.removeprefix('pack_loop_')}"
     return row.name.removeprefix("peer_").replace("_", " ")
 
 

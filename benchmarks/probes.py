@@ -1,7 +1,6 @@
 """What is measured of a process's memory, each in a fresh process; see `memory`."""
 
 import gc
-import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -9,13 +8,13 @@ from typing import Any
 import psutil
 
 from benchmarks.threads import CONCURRENT, WORKERS, noop, plain_noop
-from benchmarks.ways import echo
+from benchmarks.ways import echo, silence
 from runnerstone import flow
 from runnerstone.task_runners import TaskRunner, resolve_task_runner
 
 BUFFER = 1_000
 
-logging.getLogger("runnerstone").setLevel(logging.WARNING)
+silence()
 
 
 def own_bytes() -> int:

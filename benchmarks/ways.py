@@ -1,5 +1,6 @@
 """The same small pieces of work, done by tasks in a flow or by plain functions on an engine."""
 
+import logging
 import os
 import time
 from abc import ABC, abstractmethod
@@ -42,6 +43,12 @@ def plain_nap(number: int) -> int:
 def plain_locate(number: int) -> int:
     time.sleep(0.02)
     return os.getpid()
+
+
+def silence() -> None:
+    """Have flows log nothing, as where an application logs warnings alone."""
+    logging.getLogger("runnerstone").setLevel(logging.WARNING)
+    logging.getLogger().addHandler(logging.NullHandler())  # else flows log to stderr by themselves
 
 
 @dataclass(frozen=True)
