@@ -15,10 +15,11 @@ from runnerstone._arguments import extract
 from runnerstone._context import current_run, where
 from runnerstone._loops import LoopThread
 from runnerstone._pickles import Pickled, dump
-from runnerstone.calls import FlowRunInfo, TaskCall, run_parcel
+from runnerstone.calls import FlowRunInfo, TaskCall
 from runnerstone.contracts import Reference
 from runnerstone.errors import NotInFlowError
 from runnerstone.outcomes import Crash
+from runnerstone.packs import run_parcel
 from runnerstone.programs import Program
 from runnerstone.states import RUNNING
 

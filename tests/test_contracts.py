@@ -69,6 +69,9 @@ class Recorder(Report):
     def logged(self, records):
         """Take no note."""
 
+    def progressed(self, progress):
+        """Take no note."""
+
     def done(self, outcome):
         self.outcomes.append(outcome)
 

@@ -32,6 +32,7 @@ INTERNAL = {
         *("changed", "declared", "label_set"),
     },
     "runnerstone.outcomes": {"EXCEPTION_LIMIT", "with_note"},
+    "runnerstone.packs": {"LONG_SECONDS", "MOST_BYTES", "Plain", "Progress", "Tell"},
     "runnerstone.programs": {"PROGRAMS_KEPT", "Runnable"},
     "runnerstone.runs": {"FAILURES_KEPT", "NoValue", "Problem", "Skip"},
     "runnerstone.states": {

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runnerstone import flow, task
+from runnerstone import flow, get_run_context, task
 from runnerstone.errors import TaskCrashedError, ValueLostError
 from runnerstone.testing._leftovers import Census
 from runnerstone.testing._meetings import Meeting, attend
@@ -585,12 +585,12 @@ def test_calls_run_at_most_once_while_processes_are_killed_at_random(tmp_path):
 
 def test_call_that_is_cancelled_while_it_is_sent_is_sent_nowhere_else(tmp_path, monkeypatch):
     file = tmp_path / "mark"
-    futures = []
+    futures, runners = [], []
     original = WorkerProcess.execute
 
     def execute(self, job) -> None:
         if job.call.program.task_name == "leave_a_mark" and not job.refusals:
-            job.report.engine.runner.cancel(job.call)
+            runners[0].cancel(job.call)
             raise BrokenPipeError("killed")
         original(self, job)
 
@@ -602,6 +602,7 @@ def test_call_that_is_cancelled_while_it_is_sent_is_sent_nowhere_else(tmp_path, 
 
     @flow(task_runner=ProcessTaskRunner(max_workers=1))
     def cancelling() -> object:
+        runners.append(get_run_context().task_runner)
         give.submit("first").wait()
         futures.append(leave_a_mark.submit())
         futures[0].wait()

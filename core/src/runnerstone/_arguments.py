@@ -84,7 +84,7 @@ def extract_arguments(
     args: tuple[Any, ...], kwargs: Mapping[str, Any], wanted: frozenset[type]
 ) -> tuple[list[Any], Template | None]:
     """Return what `extract` returns for `(args, kwargs)`, sooner if the arguments are simple."""
-    parts = [*args, *kwargs.values()]
+    parts = [*args, *kwargs.values()] if kwargs else [*args]
     for part in parts:
         if type(part) not in LEAVES:
             break

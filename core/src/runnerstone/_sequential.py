@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from runnerstone.calls import TaskCall, run_parcel
+from runnerstone.calls import TaskCall
 from runnerstone.contracts import Capabilities, Report, TaskRunner
 from runnerstone.futures import LOOK_UP_SECONDS
 from runnerstone.outcomes import Outcome
+from runnerstone.packs import run_parcel
 
 if TYPE_CHECKING:
     from runnerstone._loops import LoopThread

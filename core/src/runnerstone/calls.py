@@ -23,7 +23,7 @@ from runnerstone.outcomes import Crash, Failure, Outcome
 from runnerstone.programs import Program
 from runnerstone.states import State, StateType, exceeded
 
-__all__ = ["FlowRunInfo", "Labels", "Parcel", "TaskCall", "run_parcel"]
+__all__ = ["FlowRunInfo", "Labels", "Parcel", "TaskCall"]
 
 TASK_LOG: Final = "runnerstone.task_runs"
 
@@ -43,6 +43,11 @@ class FlowRunInfo:
     name: str
     flow_name: str
     log_level: int = WARNING
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """What it is made of, in order: it travels so."""
+        return self.id, self.name, self.flow_name, self.log_level
 
 
 @attrs.frozen
@@ -151,6 +156,12 @@ class TaskCall(Interruptible):
         return tags_of_run(self.program, self.labels)
 
     @property
+    def nbytes(self) -> int:
+        """Size of the arguments of a call that travels, in bytes; without what is kept."""
+        nbytes: int = self._arguments.nbytes
+        return nbytes + sum(it.nbytes for it in self.upstream if type(it) is Pickled)
+
+    @property
     def timeout_seconds(self) -> float | None:
         """How long the call may execute; None sets no limit.
 
@@ -178,28 +189,49 @@ class TaskCall(Interruptible):
 
     def __call__(self, *upstream: Any) -> Outcome:
         """Execute the call in this thread, to its end; a coroutine on an event loop of its own."""
+        context = copy_context() if self._context is None else self._context
         try:
-            return self.context().run(self._run, upstream)
+            return context.run(self._run, upstream)
         finally:
             # An exception keeps the frames below it alive: nothing of the call shall be in ours.
-            del self, upstream
+            del self, upstream, context
 
     def parcel(self) -> "Parcel":
-        """The call without its program, as `run_parcel` takes it in a worker."""
+        """The call without its program, as a worker's `run_parcel` takes it."""
         upstream = self.upstream
         slots = tuple(i for i, value in enumerate(upstream) if type(value) is not Pickled)
         kept = tuple(upstream[slot] for slot in slots)
         if kept:
             upstream = tuple(value if type(value) is Pickled else None for value in upstream)
-        # Of plain parts, since a worker takes long to find the way to each class.
-        info, arguments = self.flow_run, self._arguments
-        if arguments.is_plain:
-            arguments = arguments.head
-        flow_run = info.id, info.name, info.flow_name, info.log_level
-        labels = self.labels
-        extra = None if labels is None else (labels.name, labels.tags)
-        state = (*flow_run, self.number, self.attempt, extra, arguments, upstream)
-        return Parcel(pack(state), kept, slots)
+        return Parcel(pack((*self.flow_run.parts, [self.member(upstream)])), kept, slots)
+
+    def member(self, upstream: tuple[Any, ...]) -> tuple[Any, ...]:
+        """What of the call travels in a parcel, beside the flow run; `of_member` reads it.
+
+        Of plain parts, since a worker takes long to find the way to each class.
+
+        Args:
+            upstream: The call's, None in the place of what is kept.
+        """
+        arguments, labels = self._arguments, self.labels
+        return (
+            self.number,
+            self.attempt,
+            None if labels is None else (labels.name, labels.tags),
+            arguments.head if arguments.is_plain else arguments,
+            upstream,
+        )
+
+    @classmethod
+    def of_member(
+        cls, program: Program, flow_run: FlowRunInfo, member: tuple[Any, ...]
+    ) -> "TaskCall":
+        """A call in a worker."""
+        number, attempt, extra, arguments, upstream = member
+        if type(arguments) is bytes:
+            arguments = Pickled(arguments)
+        labels = None if extra is None else Labels(*extra)
+        return cls(program, flow_run, number, attempt, arguments, upstream, None, True, labels)
 
     async def run_async(self, *upstream: Any) -> Outcome:
         """Execute a call of a coroutine function, in an asyncio task that has its `context()`."""
@@ -355,9 +387,10 @@ class TaskCall(Interruptible):
         ended = time.time()
         state: State | None = None
         problem: Failure | Crash | None = None
-        if self.timeout_seconds is not None and self._is_late:  # whatever the code made of that
+        timeout_seconds = self.program.timeout_seconds
+        if timeout_seconds is not None and self._is_late:  # whatever the code made of that
             value = None
-            state = exceeded("Task run", self.timeout_seconds)
+            state = exceeded("Task run", timeout_seconds)
         elif error is not None:
             value = None  # else it may be the coroutine that raised
             problem = self._problem(error)
@@ -424,7 +457,7 @@ class TaskCall(Interruptible):
 
 @attrs.frozen
 class Parcel:
-    """A call as a runner sends it to a worker that has its program.
+    """A call as a runner sends it to a worker that has its program; `run_parcel` executes it.
 
     Attributes:
         contents: The call but for its program and for what is kept.
@@ -435,30 +468,6 @@ class Parcel:
     contents: Pickled
     kept: tuple[Any, ...]
     slots: tuple[int, ...]
-
-
-def run_parcel(program: Program, contents: Pickled, *kept: Pickled) -> Outcome:
-    """Execute a parcel's call in this thread; in a worker.
-
-    Args:
-        program: The call's.
-        contents: The parcel's.
-        kept: The values that the parcel's references stand for, in the same order.
-    """
-    try:
-        *info, number, attempt, extra, arguments, upstream = contents.load()
-    except Exception as error:  # noqa: BLE001  # the driver's runnerstone is another than the worker's
-        message = f"the call could not be unpickled in {where()}: {safe_repr(error)}"
-        return Outcome(problem=Crash(message, is_permanent=True), where=where())
-    if kept:
-        rest = iter(kept)
-        upstream = tuple(next(rest) if value is None else value for value in upstream)
-    flow_run = FlowRunInfo(*info)
-    if type(arguments) is bytes:
-        arguments = Pickled(arguments)
-    labels = None if extra is None else Labels(*extra)
-    call = TaskCall(program, flow_run, number, attempt, arguments, (), None, True, labels)
-    return call(*upstream)
 
 
 class _NotLoadedError(Exception):

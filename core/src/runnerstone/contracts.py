@@ -87,7 +87,8 @@ class Capabilities:
         kills: ``cancel`` ends a running call whatever it does.
         knows_resources: Honours the resources that tasks ask for.
         inline_limit: Size, in bytes, up to which a pickled value comes back in the outcome itself.
-        gains_from_packing: Sending many small calls as one is cheaper.
+        gains_from_packing: Sending many small calls as one is cheaper: the engine makes packs of
+            them, each of which is a call to the task runner. It needs to know the `slots`.
     """
 
     parallel: bool = True
@@ -123,6 +124,13 @@ class Report(ABC):
     @abstractmethod
     def logged(self, records: Iterable[LogRecord]) -> None:
         """Hand over what the call logged in another process, in order; before its end."""
+
+    @abstractmethod
+    def progressed(self, progress: bytes) -> None:
+        """Hand over what `run_parcel` tells of a pack that takes long; before its end.
+
+        It returns at once, and may be called on any thread.
+        """
 
     @abstractmethod
     def done(self, outcome: Outcome) -> None:

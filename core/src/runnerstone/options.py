@@ -45,6 +45,7 @@ class TaskKeywords(TypedDict, total=False):
     on_crashed: "Hooks[TaskFuture[Any]]"
     resources: Mapping[str, float | str]
     runner_options: Mapping[str, Mapping[str, Any]]
+    batch: int | Literal["auto"]
 
 
 class FlowKeywords(TypedDict, total=False):
@@ -130,6 +131,15 @@ def _check_count(_instance: object, field: "attrs.Attribute[Any]", value: Any) -
         raise TypeError(f"{field.name} is a whole number, not {value!r}")
     if value < 0:
         raise ValueError(f"{field.name} cannot be negative, as {value!r} is")
+
+
+def _check_batch(_instance: object, field: "attrs.Attribute[Any]", value: Any) -> None:
+    if value == "auto":
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{field.name} is a whole number or 'auto', not {value!r}")
+    if value < 1:
+        raise ValueError(f"{field.name} is from 1 on, where each call travels alone, not {value!r}")
 
 
 def _check_share(_instance: object, field: "attrs.Attribute[Any]", value: Any) -> None:
@@ -228,6 +238,10 @@ class TaskOptions(_RunOptions):
         on_crashed: Likewise, once a run has crashed, for good.
         resources: What a run needs, by name, for task runners that know resources.
         runner_options: Options peculiar to a task runner, by the runner's name.
+        batch: How many calls may travel together, at most, where that makes them cheaper: on task
+            runners that run them elsewhere, small ones do. ``"auto"`` leaves the number to what
+            they take, and 1 has each travel alone. Coroutine functions always do, and what has a
+            timeout or resources, or no ``crash_retries``.
     """
 
     retry_on: Any = attrs.field(default=None, converter=_retry_on)
@@ -238,6 +252,7 @@ class TaskOptions(_RunOptions):
     runner_options: Mapping[str, Mapping[str, Any]] = attrs.field(
         factory=dict, validator=_check_mapping
     )
+    batch: int | Literal["auto"] = attrs.field(default="auto", validator=_check_batch)
 
 
 @attrs.frozen(kw_only=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -125,7 +125,13 @@ class Crash:
         return with_note(crashed, self.note)
 
 
-@attrs.frozen
+if TYPE_CHECKING:
+    from attrs import frozen as _frozen
+else:  # nothing enforces it when code runs, which would cost a tenth of a call's overhead
+    _frozen = attrs.define(unsafe_hash=True)
+
+
+@_frozen
 class Outcome:
     """What a call ended in.
 
@@ -141,6 +147,7 @@ class Outcome:
         where: The worker that ran it.
         records: What the call logged in another process: the attributes of each record, in order,
             as `logging.makeLogRecord` takes them.
+        progress: Of a pack's last call, what became of the pack's others; None of any other call.
     """
 
     value: Any = None
@@ -150,12 +157,14 @@ class Outcome:
     ended: float | None = attrs.field(default=None, kw_only=True)
     where: str | None = attrs.field(default=None, kw_only=True)
     records: Sequence[dict[str, Any]] = attrs.field(default=(), kw_only=True)
+    progress: bytes | None = attrs.field(default=None, kw_only=True)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Of plain parts where it can be: who receives it takes long to find the way to each class.
         value = self.value
         head = bytes(value.head) if type(value) is Pickled and value.is_plain else None
-        rest = (self.problem, self.state, self.started, self.ended, self.where, self.records)
+        times = self.started, self.ended
+        rest = (self.problem, self.state, *times, self.where, self.records, self.progress)
         return _arrived, (head, value if head is None else None, *rest)
 
     def parted(self, limit: int) -> tuple["Outcome", Pickled | None]:
@@ -174,7 +183,7 @@ def _arrived(
     head: bytes | None, value: Any, problem: Failure | Crash | None, state: State | None, *rest: Any
 ) -> Outcome:
     """An outcome from another process."""
-    started, ended, where, records = rest
+    started, ended, where, records, progress = rest
     return Outcome(
         value if head is None else Pickled(head),
         problem,
@@ -183,6 +192,7 @@ def _arrived(
         ended=ended,
         where=where,
         records=records,
+        progress=progress,
     )
 
 

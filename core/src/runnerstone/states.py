@@ -65,7 +65,7 @@ class State:
     result: Any = attrs.field(default=None, kw_only=True)
 
     def __str__(self) -> str:
-        return f"{self.name}(message={self.message!r}, type={self.type.value})"
+        return f"{self.name}(message={self.message!r}, type={self.type._value_})"
 
     __repr__ = __str__
 

@@ -23,7 +23,7 @@ from runnerstone._plugins import (
     resolve_task_runner,
 )
 from runnerstone._sequential import SequentialTaskRunner
-from runnerstone.calls import Parcel, TaskCall, run_parcel
+from runnerstone.calls import Parcel, TaskCall
 from runnerstone.contracts import (
     CONTRACT_VERSION,
     Capabilities,
@@ -35,6 +35,7 @@ from runnerstone.contracts import (
 )
 from runnerstone.hookspecs import hookimpl
 from runnerstone.outcomes import Crash, Failure, Outcome
+from runnerstone.packs import Pack, run_parcel
 from runnerstone.shields import shielded
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "Failure",
     "InstalledTaskRunner",
     "Outcome",
+    "Pack",
     "Parcel",
     "Pickled",
     "Reference",

@@ -159,8 +159,8 @@ class Task(Generic[P, R_co]):
             TypeError: If the arguments do not fit the function, or ``wait_for`` has another than
                 futures in it.
         """
-        run = self._flow_run()
-        return run.submit(self, args, kwargs, _futures(kwargs.pop("wait_for", ())))
+        awaited = _futures(kwargs.pop("wait_for")) if "wait_for" in kwargs else ()
+        return self._flow_run().submit(self, args, kwargs, awaited)
 
     def _flow_run(self) -> Any:
         """The flow run whose body this is called in."""

@@ -21,8 +21,10 @@ from runnerstone.programs import Program
 from runnerstone.tasks import Task
 
 if TYPE_CHECKING:
+    from runnerstone._engine.streams import Stream
     from runnerstone._engine.task_runs import Engine
     from runnerstone._engine.threads import Alarm
+    from runnerstone._engine.units import Unit
     from runnerstone.calls import TaskCall
 
 Arguments = tuple[tuple[Any, ...], Mapping[str, Any]] | Template | Pickled
@@ -64,6 +66,8 @@ class Attempt(Report):
         successor: The next attempt, if `inline` says that the submitting thread takes care of it.
         past: What went before it.
         alarm: Ends it when its time is up; None if nothing does.
+        sender: Who has its call, if that may be packed: a stream before it is sent, then what was
+            sent; None if the task runner has the call itself.
     """
 
     __slots__ = (
@@ -79,6 +83,7 @@ class Attempt(Report):
         "over",
         "past",
         "program",
+        "sender",
         "successor",
         "task",
         "upstream",
@@ -113,6 +118,7 @@ class Attempt(Report):
         self.successor: Attempt | None = None
         self.past = NOTHING
         self.alarm: Alarm | None = None
+        self.sender: Stream | Unit | None = None
 
     def next(self, delay_seconds: float, *, crashed: bool) -> "Attempt":
         """The attempt that follows this one.
@@ -141,6 +147,11 @@ class Attempt(Report):
         if self.context is None or (self.number == 1 and not self.task.options.retries):
             return self.context
         return self.context.copy()
+
+    @property
+    def attempts(self) -> "tuple[Attempt, ...]":
+        """Itself: as what was sent to the runner, it is all there is of it."""
+        return (self,)
 
     @property
     def index(self) -> int:
@@ -173,19 +184,22 @@ class Attempt(Report):
     def started(self, where: str | None = None) -> None:
         with self.future._lock:
             if not self.over:
-                self.future.task_run.begin(where)
+                self.future._run.begin(where)
         if self.program.timeout_seconds is not None:
             self.engine.watch(self)
         raise_if_due()
 
     def begun(self) -> None:
         """The call itself tells that it has begun, in the thread that executes it."""
-        if self.future.task_run.started is None:  # else the task runner has told
+        if self.future._run.started is None:  # else the task runner has told
             self.started(where())
 
     def logged(self, records: Iterable[LogRecord]) -> None:
         for record in records:
             log_record(record)
+
+    def progressed(self, progress: bytes) -> None:
+        """Nothing: the call is no pack."""
 
     def done(self, outcome: Outcome) -> None:
         self.engine.done(self, outcome)

@@ -31,6 +31,8 @@ def value_of(item: Input) -> Any:
 
     That is a value, or the exception of a failure that is allowed; others have to be ruled out.
     """
+    if type(item) is TaskFuture:  # the most frequent first: there may be a million
+        return item.result()
     if isinstance(item, Quote):
         return item.value
     future = item if isinstance(item, TaskFuture) else item.future

@@ -73,11 +73,14 @@ def show_logs() -> None:
             _library_log.setLevel(logging.INFO)
 
 
-@_contained
 def log_submission(run: TaskRun) -> None:
     """Log that a task run was submitted, unless there have been too many of its task."""
-    if run.number > LOGGED_RUNS or not task_log.isEnabledFor(logging.INFO):
-        return
+    if run.number <= LOGGED_RUNS and task_log.isEnabledFor(logging.INFO):
+        _log_submission(run)
+
+
+@_contained
+def _log_submission(run: TaskRun) -> None:
     if run.number < LOGGED_RUNS:
         task_log.info("Submitting task run %r to task runner...", run.name)
     else:
@@ -88,15 +91,19 @@ def log_submission(run: TaskRun) -> None:
         )
 
 
-@_contained
 def log_end(run: TaskRun, state: State, problem: Problem | None) -> None:
     """Log that a task run is final, and what its function raised."""
     if problem is not None:
-        _log_failure(run, problem)
         level = logging.ERROR if state.type in TROUBLE else logging.WARNING
-        task_log.log(level, "Task run %r finished in state %s", run.name, state)
+        _log_end(level, run, state, problem)
     elif run.number < LOGGED_RUNS and task_log.isEnabledFor(logging.INFO):
-        task_log.info("Task run %r finished in state %s", run.name, state)
+        _log_end(logging.INFO, run, state, problem)
+
+
+@_contained
+def _log_end(level: int, run: TaskRun, state: State, problem: Problem | None) -> None:
+    _log_failure(run, problem)
+    task_log.log(level, "Task run %r finished in state %s", run.name, state)
 
 
 @_contained

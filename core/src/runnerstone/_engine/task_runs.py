@@ -56,7 +56,9 @@ from runnerstone._engine.logs import (
     task_log,
 )
 from runnerstone._engine.retries import delay_before_retry
+from runnerstone._engine.streams import Streams
 from runnerstone._engine.threads import SerialThread, TimerThread
+from runnerstone._engine.units import Unit
 from runnerstone._engine.verdicts import judge, note_of
 from runnerstone._pickles import Pickled, dump_arguments
 from runnerstone._records import record_of
@@ -121,6 +123,8 @@ class Engine:
         self._info = run.info(task_log.getEffectiveLevel())
         self._parallel = runner.capabilities.parallel
         self._travels = not runner.capabilities.shares_memory
+        packs = self._travels and self._parallel and runner.capabilities.gains_from_packing
+        self._streams = Streams(self) if packs else None
         self._programs: dict[Task[..., Any], tuple[Program, Series]] = {}
         self._series: dict[tuple[str, str], Series] = {}
         self._stopped = False
@@ -136,7 +140,7 @@ class Engine:
         task: Task[..., Any],
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
-        wait_for: Iterable[Input] = (),
+        awaited: Sequence[Input] = (),
         map_index: int | None = None,
     ) -> TaskFuture[Any]:
         """Submit a run of `task`; see `Task.submit` and `Task.map`."""
@@ -157,15 +161,15 @@ class Engine:
         labels = None
         if task.options.task_run_name is not None or not ambient_tags.get() <= task.tags:
             labels = Labels(task.run_name(args, kwargs), ambient_tags.get() | task.tags)
-        attempt = self._enter(task, arguments, upstream, tuple(wait_for), labels, map_index)
-        run = attempt.future.task_run
+        attempt = self._enter(task, arguments, upstream, awaited, labels, map_index)
+        run = attempt.future._run
         try:
             log_submission(run)
             if refusal is not None:
                 self._end(attempt, *_crash(f"task run {run.name!r}: {refusal}", refusal))
             elif not self._parallel:
                 self._see_through(attempt)
-            elif not (upstream or wait_for):
+            elif not (upstream or awaited):
                 self._launch(attempt)
             elif self._has_all(attempt):
                 self._release((attempt,))
@@ -223,11 +227,11 @@ class Engine:
         final = 1
         for item in awaited:
             future = item if type(item) is TaskFuture else future_of(item)
-            if future is None:
+            if future is None or future._final:  # what is final stays so: no lock is needed
                 final += 1
                 continue
             with future._lock:
-                if future._final:
+                if future.done():
                     final += 1
                 elif future._dependents is None:
                     future._dependents = [attempt]
@@ -253,10 +257,7 @@ class Engine:
                 batch = list(work)
                 work.clear()
                 calls = [(call, attempt) for attempt in batch if (call := self._prepare(attempt))]
-                if len(calls) == 1:
-                    self._send(*calls[0])
-                elif calls:
-                    self._send_many(calls)
+                self.send(calls if self._streams is None else self._streams.admit(calls))
         except BaseException:  # Ctrl-C: nobody else knows these
             for attempt in (*batch, *work):
                 self.cancel(attempt.future)
@@ -266,8 +267,27 @@ class Engine:
 
     def _launch(self, attempt: Attempt) -> None:
         """Launch an attempt that has no upstream and that nothing can wait for yet."""
-        if call := self._prepare(attempt):
+        call = self._prepare(attempt)
+        if call is None:
+            return
+        if self._streams is None:
             self._send(call, attempt)
+        else:
+            self.send(self._streams.admit([(call, attempt)]))
+
+    def send(self, calls: Sequence[tuple[TaskCall, Attempt | Unit]]) -> None:
+        """Give calls to the runner."""
+        try:
+            if len(calls) == 1:
+                self._send(*calls[0])
+            elif calls:
+                self._send_many(calls)
+        except BaseException:  # Ctrl-C: nobody else knows these
+            for _, report in calls:
+                for attempt in tuple(report.attempts):
+                    if attempt is not None:
+                        self.cancel(attempt.future)
+            raise
 
     @interruptible
     def _send(self, call: TaskCall, report: Report) -> None:
@@ -307,13 +327,13 @@ class Engine:
         attempt.call = TaskCall(
             attempt.program,
             self._info,
-            attempt.future.task_run.number,
+            attempt.future._run.number,
             attempt.number,
             attempt.arguments,
             values,
             attempt.call_context(),
             self._travels,
-            attempt.future.task_run._labels,
+            attempt.future._run._labels,
         )
         if attempt.program.timeout_seconds is not None and not self._travels:
             attempt.call._watch = attempt.begun
@@ -326,8 +346,8 @@ class Engine:
         interrupts = self.guard.count
         for item in (*attempt.upstream, *attempt.awaited):
             future = future_of(item)
-            if future is not None:
-                future.wait()  # other flow runs' alone may not be final
+            if future is not None and not future._final:  # as other flow runs' alone may be
+                future.wait()
         following: Attempt | None = attempt
         while following is not None:
             following.inline = True
@@ -426,7 +446,10 @@ class Engine:
         if abandoned and attempt.call is not None:
             if attempt.future.task_run.started is not None or attempt.alarm is not None:
                 self._leftovers.add(attempt)
-            self._cancel_call(attempt.call)
+            if attempt.sender is None:
+                self.cancel_call(attempt.call)
+            else:
+                attempt.sender.cancel(attempt)
 
     def _skip(self, attempt: Attempt, blocker: TaskFuture[Any]) -> None:
         state = NotReady(blocker.name)
@@ -451,7 +474,7 @@ class Engine:
             abandoned: Whether the call may still run, and is to be cancelled.
         """
         future = attempt.future
-        run = future.task_run
+        run = future._run
         noted = problem
         if problem is not None and not isinstance(problem, Skip):
             runner = type(self.runner).__name__
@@ -476,7 +499,8 @@ class Engine:
                 self.book.record(run, state, noted)
             log_end(run, state, problem)
         finally:  # also if Ctrl-C ends what an application's logging does
-            future._announce()
+            if future._callbacks is not None:
+                future._announce()
             if attempt.task.has_hooks:
                 for hook in attempt.task.options.hooks(state):
                     self.call_back(partial(_call_hook, hook, future))
@@ -525,7 +549,8 @@ class Engine:
                 return True
         return future.cancelled()
 
-    def _cancel_call(self, call: TaskCall) -> None:
+    def cancel_call(self, call: TaskCall) -> None:
+        """Have the runner cancel a call."""
         try:
             self.runner.cancel(call)
         except Exception as error:  # noqa: BLE001  # a runner may raise anything; the run is cancelled

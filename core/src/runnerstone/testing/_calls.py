@@ -54,6 +54,7 @@ class Ends:
         self._patience_seconds = patience_seconds
         self._changed = threading.Condition()
         self._outcomes: defaultdict[str, list[Outcome]] = defaultdict(list)
+        self._progress: defaultdict[str, list[bytes]] = defaultdict(list)
         self._begun_late: list[str] = []
 
     def report(self, call: TaskCall, then: Callable[[], object] | None = None) -> Report:
@@ -79,6 +80,17 @@ class Ends:
         with self._changed:
             self._outcomes[call_id].append(outcome)
             self._changed.notify_all()
+
+    def progress(self, call_id: str, progress: bytes) -> None:
+        """A part of a pack is reported to have ended."""
+        with self._changed:
+            self._progress[call_id].append(progress)
+            self._changed.notify_all()
+
+    def progress_of(self, call: TaskCall) -> list[bytes]:
+        """What was told of a pack before its end."""
+        with self._changed:
+            return self._progress[call.id].copy()
 
     def of(self, call: TaskCall) -> Outcome:
         """Block until a call has ended; return how."""
@@ -132,6 +144,9 @@ class _CollectingReport(Report):
 
     def logged(self, records: Iterable[LogRecord]) -> None:
         pass
+
+    def progressed(self, progress: bytes) -> None:
+        self._ends.progress(self._call_id, progress)
 
     def done(self, outcome: Outcome) -> None:
         self._ends.end(self._call_id, outcome)

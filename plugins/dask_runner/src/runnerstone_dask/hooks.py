@@ -11,6 +11,6 @@ def runnerstone_task_runners() -> list[TaskRunnerSpec]:
             name="dask",
             path="runnerstone_dask.runner:DaskTaskRunner",
             summary="On a Dask cluster, of this machine or by its address.",
-            capabilities=Capabilities(distributed=True),
+            capabilities=Capabilities(distributed=True, gains_from_packing=True),
         )
     ]

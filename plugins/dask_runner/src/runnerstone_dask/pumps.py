@@ -39,6 +39,9 @@ class Pump:
     only append to a queue, which one thread empties, and that thread alone knows which calls are
     where: there is no lock. It asks Dask for nothing that waits for a call, and reports by
     `Report.post`, which does not block.
+
+    Attributes:
+        slots: How many calls the cluster's workers run at once.
     """
 
     def __init__(self, client: Any, topic: str, limit: int) -> None:
@@ -62,6 +65,7 @@ class Pump:
         self._broken: str | None = None
         self._quiet = 0  # looks in a row at which nothing was heard
         self._stopped = False
+        self.slots = sum(client.nthreads().values())
         self._thread = threading.Thread(target=self._run, name="DaskTaskRunner", daemon=True)
         self._thread.start()
 
@@ -122,7 +126,7 @@ class Pump:
         return entry
 
     def _note(self, event: Sequence[Any] | None) -> None:
-        """Take what a worker says of a call, or the scheduler of a loss."""
+        """Take what a worker says of a call, or the scheduler of a loss or of its workers."""
         if event is None:
             return
         kind, key, *told = event
@@ -130,8 +134,11 @@ class Pump:
             self._note_loss(key, *told)
         elif kind == "ended":
             self._note_end(key, *told)
+        elif kind == "slots":
+            self.slots = key
         elif key in self._entries:
-            self._entries[key].report.started(*told)
+            report = self._entries[key].report
+            (report.started if kind == "started" else report.progressed)(*told)
 
     def _note_end(self, key: str, pickled: bytes, nbytes: int) -> None:
         entry = self._remove(key)

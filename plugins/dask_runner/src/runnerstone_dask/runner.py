@@ -79,7 +79,7 @@ class DaskTaskRunner(TaskRunner):
     client_kwargs: Mapping[str, Any] = attrs.field(factory=dict, repr=_only_names)
     start_timeout_seconds: float = attrs.field(default=30.0, validator=_is_time)
 
-    capabilities = Capabilities(distributed=True)
+    capabilities = Capabilities(distributed=True, gains_from_packing=True)
 
     def __attrs_post_init__(self) -> None:
         given = [
@@ -121,7 +121,7 @@ class DaskTaskRunner(TaskRunner):
         self._pump.forget(call)
 
     def slots(self) -> int | None:
-        return sum(self._connection.client.nthreads().values()) or None
+        return self._pump.slots or None
 
     def fetch(self, references: Sequence[Reference]) -> list[Pickled]:
         try:

@@ -14,7 +14,8 @@ def at_most_once(owner: str, topic: str) -> Any:  # noqa: C901  # a class that h
     """A plugin for the scheduler, which has a client's calls run at most once, and tells losses.
 
     It tells them on the client's topic, as ``["lost", key, text]``: of a call that will not end,
-    and of a value that is gone. It goes when its client does.
+    and of a value that is gone. As ``["slots", count]`` it tells how many calls the workers run at
+    once, when that changes. It goes when its client does.
 
     The class is made here so that it travels by value: the scheduler need not import this module.
 
@@ -75,6 +76,12 @@ def at_most_once(owner: str, topic: str) -> Any:  # noqa: C901  # a class that h
 
         def tell(self, key: Any, text: str) -> None:
             self.scheduler.log_event(topic, ["lost", key, text])
+
+        def add_worker(self, scheduler: Any, worker: str) -> None:
+            scheduler.log_event(topic, ["slots", scheduler.total_nthreads])
+
+        def remove_worker(self, scheduler: Any, worker: str, **_more: Any) -> None:
+            scheduler.log_event(topic, ["slots", scheduler.total_nthreads])
 
         def log_event(self, name: str, msg: Any) -> None:
             if name == topic:

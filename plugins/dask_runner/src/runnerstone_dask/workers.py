@@ -41,7 +41,11 @@ def run_call(
     worker = get_worker()
     key = worker.get_current_task()
     worker.log_event(topic, ["started", key, where()])
-    outcome = run_parcel(_loaded(program), _loaded(contents), *kept)
+
+    def tell(progress: bytes) -> None:
+        worker.log_event(topic, ["progressed", key, progress])
+
+    outcome = run_parcel(_loaded(program), _loaded(contents), *kept, tell=tell)
     sent, value = outcome.parted(limit)
     nbytes = 0 if value is None else value.nbytes
     # Before the call's end: the two go the same way, in order.

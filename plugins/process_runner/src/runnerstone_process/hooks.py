@@ -11,6 +11,6 @@ def runnerstone_task_runners() -> list[TaskRunnerSpec]:
             name="process",
             path="runnerstone_process.runner:ProcessTaskRunner",
             summary="In processes of this machine, one call at a time in each.",
-            capabilities=Capabilities(cancels_queued=True, kills=True),
+            capabilities=Capabilities(cancels_queued=True, kills=True, gains_from_packing=True),
         )
     ]

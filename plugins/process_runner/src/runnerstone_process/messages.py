@@ -8,6 +8,8 @@ if TYPE_CHECKING:
 
 # Before a message's head, the number of its buffers, in so many bytes.
 COUNT_SIZE: Final = 4
+# There instead, if the message is a pack's progress: no message has as many.
+PROGRESS: Final = b"\xff" * COUNT_SIZE
 
 
 def pack(content: Any) -> list[bytes | memoryview]:
@@ -27,7 +29,7 @@ def send(connection: "Connection[Any, Any]", message: list[bytes | memoryview]) 
 def receive(connection: "Connection[Any, Any]") -> list[bytes]:
     """Wait for a message; return its parts. Raises EOFError or OSError if none will come."""
     first = connection.recv_bytes()
-    count = int.from_bytes(first[:COUNT_SIZE])
+    count = 0 if first.startswith(PROGRESS) else int.from_bytes(first[:COUNT_SIZE])
     return [first, *(connection.recv_bytes() for _ in range(count))]
 
 
@@ -35,3 +37,13 @@ def unpack(message: list[bytes]) -> Any:
     """The content of a message that was received."""
     first, *buffers = message
     return pickle.loads(memoryview(first)[COUNT_SIZE:], buffers=buffers)
+
+
+def send_progress(connection: "Connection[Any, Any]", progress: bytes) -> None:
+    """Send what has become of a part of a pack; raises what `send` raises."""
+    connection.send_bytes(PROGRESS + progress)
+
+
+def progress_in(message: list[bytes]) -> bytes | None:
+    """The progress of a pack, if a message that was received is one."""
+    return message[0][COUNT_SIZE:] if message[0].startswith(PROGRESS) else None

@@ -12,7 +12,7 @@ import attrs
 from runnerstone.shields import shielded
 from runnerstone.task_runners import Crash, Outcome, Reference, TaskCall
 from runnerstone_process.files import ValueFile
-from runnerstone_process.messages import unpack
+from runnerstone_process.messages import progress_in, unpack
 from runnerstone_process.processes import GRACE_SECONDS, Job, WorkerProcess
 from runnerstone_process.sources import Sources
 from runnerstone_process.workers import Settings
@@ -210,6 +210,11 @@ class Pool:
         answer = worker.receive(is_readable=is_readable)
         if answer is None:
             self._bury(worker)
+            return
+        progress = progress_in(answer)
+        if progress is not None:
+            if worker.job is not None:  # the job is the process's until its end
+                worker.job.report.progressed(progress)
             return
         with self._lock:
             if not worker.is_ready:  # this is the news that it is

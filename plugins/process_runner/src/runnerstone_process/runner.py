@@ -46,7 +46,7 @@ class ProcessTaskRunner(TaskRunner):
         default=None, validator=attrs.validators.optional(attrs.validators.is_callable())
     )
 
-    capabilities = Capabilities(cancels_queued=True, kills=True)
+    capabilities = Capabilities(cancels_queued=True, kills=True, gains_from_packing=True)
 
     def start(self) -> None:
         import loky  # slow, and needed only where calls run

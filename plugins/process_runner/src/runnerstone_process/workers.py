@@ -4,16 +4,16 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from runnerstone.calls import run_parcel
 from runnerstone.programs import Program
-from runnerstone.task_runners import Crash, Outcome, Pickled
+from runnerstone.task_runners import Crash, Outcome, Pickled, run_parcel
 from runnerstone_process.files import ValueFile
-from runnerstone_process.messages import pack, receive, send, unpack
+from runnerstone_process.messages import pack, receive, send, send_progress, unpack
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -42,8 +42,15 @@ class Settings:
 class Worker:
     """Executes the calls of one flow run in this process, one at a time."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, tell: Callable[[bytes], object]) -> None:
+        """Prepare to execute calls.
+
+        Args:
+            settings: What the process was told.
+            tell: Sends the driver what becomes of a pack; see `run_parcel`.
+        """
         self._settings = settings
+        self._tell = tell
         self._programs: dict[bytes, Program] = {}
         self._problem: Crash | None = None
 
@@ -85,7 +92,7 @@ class Worker:
                 return Outcome(problem=Crash(f"a value is gone: {error}", lost=(slot,))), None
         if isinstance(contents, bytes):
             contents = Pickled(contents)
-        outcome = run_parcel(self._programs[digest], contents, *kept)
+        outcome = run_parcel(self._programs[digest], contents, *kept, tell=self._tell)
         sent, value = outcome.parted(self._settings.limit)
         if value is None:
             return sent, None
@@ -107,7 +114,8 @@ def work(connection: "Connection[Any, Any]", driver: int) -> None:
     # loky's way of starting processes is for the driver; in tasks, Python's own is the default.
     multiprocessing.set_start_method(None, force=True)
     try:
-        worker = Worker(unpack(receive(connection)))
+        settings = unpack(receive(connection))
+        worker = Worker(settings, partial(send_progress, connection))
         worker.initialize()
         send(connection, pack(READY))
         while True:

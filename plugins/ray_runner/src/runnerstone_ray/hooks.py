@@ -11,6 +11,8 @@ def runnerstone_task_runners() -> list[TaskRunnerSpec]:
             name="ray",
             path="runnerstone_ray.runner:RayTaskRunner",
             summary="On a Ray cluster, of this machine or by its address.",
-            capabilities=Capabilities(distributed=True, cancels_queued=True, kills=True),
+            capabilities=Capabilities(
+                distributed=True, cancels_queued=True, kills=True, gains_from_packing=True
+            ),
         )
     ]

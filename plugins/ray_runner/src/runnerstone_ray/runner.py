@@ -64,7 +64,9 @@ class RayTaskRunner(TaskRunner):
     )
     start_timeout_seconds: float = attrs.field(default=30.0, validator=attrs.validators.gt(0))
 
-    capabilities = Capabilities(distributed=True, cancels_queued=True, kills=True)
+    capabilities = Capabilities(
+        distributed=True, cancels_queued=True, kills=True, gains_from_packing=True
+    )
 
     def start(self) -> None:
         check_version()

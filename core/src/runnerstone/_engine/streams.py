@@ -1,0 +1,271 @@
+"""Which calls are sent to the task runner together, and when.
+
+Where sending costs more than small calls take, these travel in packs. The calls of one task are a
+stream. It is self-clocking: a call is sent at once while the runner has less than it can execute
+now, and a little more for its way; what comes meanwhile waits here, and goes, packed, when
+something that was sent has ended. How many go together follows from how long such calls took. So a
+call is never held up while a slot is free, and packs grow only where calls come faster than they
+end. Calls that are not known to be small go alone; while nothing but these are sent, ever more are,
+so that a cluster that grows with its load sees it.
+
+Which thread does what. Calls are added by whoever launches them, ends are told by whoever reports
+them, and either sends what is due then. The reporter's thread asks the runner for its slots, and
+takes packs apart. A stream's lock guards what waits, what was sent and what was measured. It is
+held for a few assignments, and never while the runner, the engine or pickling runs.
+"""
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from functools import partial
+from threading import Lock
+from typing import TYPE_CHECKING, Final, Protocol
+
+from runnerstone._engine.attempts import Attempt
+from runnerstone._engine.threads import SerialThread, TimerThread
+from runnerstone._engine.units import Member, Unit
+from runnerstone._pickles import Pickled
+from runnerstone.calls import TaskCall
+from runnerstone.contracts import Reference, TaskRunner
+from runnerstone.outcomes import Outcome
+from runnerstone.packs import MOST_BYTES
+
+if TYPE_CHECKING:
+    from runnerstone.programs import Program
+
+
+# How long a pack shall take, in seconds: the cost of sending it is little beside that.
+PACK_SECONDS: Final = 0.03
+# A shorter one is not parted so that all slots get some: sending each part costs as much.
+LEAST_SECONDS: Final = 0.001
+MOST_CALLS: Final = 1000
+# How many packs, or calls that go alone, the runner has for each slot: one is on its way.
+DEPTH: Final = 2
+# While calls wait that are not known to be small, twice as many are sent after this many seconds.
+WIDENING_SECONDS: Final = 0.1
+# Between questions for the runner's slots, in seconds.
+SLOTS_SECONDS: Final = 1.0
+# What is measured counts by this share against what was measured before.
+WEIGHT: Final = 0.25
+
+Sending = list[tuple[TaskCall, Attempt | Unit]]
+
+
+class Owner(Protocol):
+    """The engine, as its streams know it."""
+
+    @property
+    def runner(self) -> TaskRunner: ...
+    @property
+    def reporter(self) -> SerialThread: ...
+    @property
+    def timer(self) -> TimerThread: ...
+
+    def send(self, calls: Sequence[tuple[TaskCall, Attempt | Unit]]) -> None: ...
+    def done(self, attempt: Attempt, outcome: Outcome) -> None: ...
+    def cancel_call(self, call: TaskCall) -> None: ...
+
+
+class Streams:
+    """The streams of a flow run, one for each task whose calls may be packed."""
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner: Final = owner
+        self._streams: dict[Program, Stream | None] = {}
+        self.slots = 0  # how many calls the runner executes at once; 0 if it was not asked
+        self._asked = 0.0
+
+    def admit(self, calls: Sequence[tuple[TaskCall, Attempt]]) -> Sending:
+        """Take calls that are ready; return what is to be sent now: some of them, maybe others."""
+        sending: Sending = []
+        streams = set()
+        for call, attempt in calls:
+            stream = self._stream_of(call, attempt)
+            if stream is None:
+                sending.append((call, attempt))
+            else:
+                stream.add(call, attempt)
+                streams.add(stream)
+        if streams and not self.slots:
+            self.ask()
+        for stream in streams:
+            sending += stream.take()
+        return sending
+
+    def _stream_of(self, call: TaskCall, attempt: Attempt) -> "Stream | None":
+        """The stream of a call; None if it goes alone."""
+        program = attempt.program
+        if program not in self._streams:
+            self._streams.setdefault(program, self._made(attempt))
+        if attempt.past.crashes or any(type(it) is Reference for it in call.upstream):
+            return None
+        return self._streams[program]
+
+    def _made(self, attempt: Attempt) -> "Stream | None":
+        options = attempt.task.options
+        go_alone = (
+            options.batch == 1
+            or not options.crash_retries
+            or options.timeout_seconds is not None
+            or options.resources
+            or attempt.program.is_async  # they could run at the same time in one place
+        )
+        most = MOST_CALLS if options.batch == "auto" else options.batch
+        return None if go_alone else Stream(self._owner, self, most)
+
+    def ask(self) -> None:
+        """Ask the runner for its slots; it may block."""
+        self._asked = time.monotonic()
+        try:
+            slots = self._owner.runner.slots()
+        except Exception:  # noqa: BLE001  # a cluster that is in trouble: the calls will tell of it
+            slots = None
+        self.slots = slots or self.slots or os.cpu_count() or 1
+
+    def ask_again(self) -> None:
+        """Have the runner asked, if that was long ago."""
+        now = time.monotonic()
+        if now - self._asked > SLOTS_SECONDS:
+            self._asked = now
+            self._owner.reporter.call(self.ask)
+
+
+class Stream:
+    """The calls of one task that may be packed: what waits, what was sent, how long they take."""
+
+    def __init__(self, owner: Owner, streams: Streams, most: int) -> None:
+        """Begin a stream.
+
+        Args:
+            owner: Sends and takes the calls.
+            streams: Knows the runner's slots.
+            most: How many calls may go together.
+        """
+        self.owner: Final = owner
+        self._streams: Final = streams
+        self._most: Final = most
+        self.lock: Final = Lock()
+        # Guarded by the lock:
+        self._waiting: deque[Member] = deque()
+        self._units = 0  # how many were sent and have not ended
+        self._factor = 1  # how many times what is usual the runner is given
+        self._is_widening = False  # whether the timer will change that
+        self._seconds: float | None = None  # what a call takes
+        self._nbytes = 0.0  # of a value
+
+    def add(self, call: TaskCall, attempt: Attempt) -> None:
+        """Take a call that is ready; `take` gives it to the runner."""
+        attempt.sender = self
+        self._waiting.append((call, attempt))
+
+    def cancel(self, attempt: Attempt) -> None:
+        """Forget a call that waits: as its attempt is over, it will be passed over."""
+
+    def take(self) -> Sending:
+        """What is to be sent now, of what waits."""
+        sending: Sending = []
+        while members := self._next():
+            unit = Unit(self, members)
+            if unit.attempts:
+                sending.append((unit.call, unit))
+            else:  # they were cancelled just now
+                self._forget(unit)
+        return sending
+
+    def ended(self, unit: Unit, outcomes: Sequence[Outcome], back: Sequence[Member] = ()) -> None:
+        """Something that was sent has ended: send what is due now.
+
+        Args:
+            unit: What has ended.
+            outcomes: How its calls ended.
+            back: Its calls that were not executed.
+        """
+        self._forget(unit)
+        self.learn(outcomes, back)
+
+    def learn(self, outcomes: Sequence[Outcome], back: Sequence[Member] = ()) -> None:
+        """The same, of something that has not ended, and tells of a part."""
+        for _, attempt in back:
+            attempt.sender = self
+        with self.lock:
+            self._waiting.extendleft(reversed(back))
+            self._measure(outcomes)
+            if self._is_small():
+                self._factor = 1
+        self._streams.ask_again()
+        self.owner.send(self.take())
+
+    def _forget(self, unit: Unit) -> None:
+        with self.lock:
+            if not unit.is_over:
+                unit.is_over = True
+                self._units -= 1
+
+    def _next(self) -> list[Member]:
+        """The calls that go next, together; none if none shall."""
+        members: list[Member] = []
+        nbytes = 0
+        with self.lock:
+            if self._units >= self._streams.slots * DEPTH * self._factor:
+                self._widen_later()
+                return members
+            size = self._size()
+            while self._waiting and len(members) < size:
+                call, attempt = self._waiting[0]
+                nbytes += call.nbytes
+                if members and nbytes > MOST_BYTES:
+                    break
+                self._waiting.popleft()
+                if not attempt.over:
+                    members.append((call, attempt))
+            if members:
+                self._units += 1
+        return members
+
+    def _size(self) -> int:
+        """How many calls go together; under the lock."""
+        if self._seconds is None:
+            return 1
+        seconds = max(self._seconds, 1e-6)
+        most = min(PACK_SECONDS / seconds, MOST_BYTES / max(self._nbytes, 1.0), self._most)
+        share = len(self._waiting) / (self._streams.slots * DEPTH)
+        return max(int(min(most, max(share, LEAST_SECONDS / seconds))), 1)
+
+    def _measure(self, outcomes: Iterable[Outcome]) -> None:
+        """Take account of how long calls took, and how large their values were; under the lock."""
+        begins, ends, nbytes = [], [], 0
+        for outcome in outcomes:
+            if outcome.started is not None and outcome.ended is not None:
+                begins.append(outcome.started)
+                ends.append(outcome.ended)
+                if isinstance(outcome.value, (Pickled, Reference)):
+                    nbytes += outcome.value.nbytes or 0
+        if not ends:
+            return
+        # A call may have been slow for once, as the first is that has a worker import something.
+        seconds = min((max(ends) - min(begins)) / len(ends), 2 * PACK_SECONDS)
+        if self._seconds is None:
+            self._seconds, self._nbytes = seconds, nbytes / len(ends)
+        else:
+            self._seconds += WEIGHT * (seconds - self._seconds)
+            self._nbytes += WEIGHT * (nbytes / len(ends) - self._nbytes)
+
+    def _widen_later(self) -> None:
+        """Have more sent before long, unless calls turn out to be small; under the lock."""
+        if self._waiting and not self._is_widening and not self._is_small():
+            self._is_widening = True
+            widen = partial(self.owner.reporter.call, self._widen)
+            self.owner.timer.call_later(WIDENING_SECONDS, widen)
+
+    def _is_small(self) -> bool:
+        return self._seconds is not None and self._seconds <= PACK_SECONDS / 2
+
+    def _widen(self) -> None:
+        """Send more, as nothing says that calls are small; on the reporter's thread."""
+        self._streams.ask()
+        with self.lock:
+            self._is_widening = False
+            if not self._is_small():
+                self._factor *= 2
+        self.owner.send(self.take())
