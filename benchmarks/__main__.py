@@ -1,63 +1,90 @@
 """Measure what runnerstone costs, each time against doing the same without it.
 
 Run it from the root of the repository, with runnerstone installed: ``python -m benchmarks``, or
-``python -m benchmarks --quick`` to see in seconds that it works. It prints JSON, a line a figure:
-``name``, ``value``, ``unit``, ``reference`` (in that unit too), ``ratio``, ``runs``, ``ratio_min``,
-``ratio_max``.
+``python -m benchmarks thread graph_chain`` for the rows whose names begin so. ``--quick`` shows in
+a minute that it works; its figures mean nothing. What is not installed is not measured, and its
+rows say so. ``docs/performance.md`` says how to read the rows.
 
-Read the ratios: ours to the reference, the median, the least and the largest of so many runs. Both
-are timed in turns, in one process or one kind of process, so what slows the machine down slows
-both. Times, here medians, are the machine's of that hour, and compare with no others. The quick
-form's figures mean nothing.
+    thread_     tasks that do nothing, on threads
+    graph_      dependencies between tasks
+    start_      importing, the command, flows that do nothing, task runners by name
+    memory_     what stays of many tasks
+    loop_       tasks that travel alone, on processes, Dask and Ray
+    pack_       tasks that travel several together
+    bytes_      what is sent for a task
+    peer_       the same loop in other libraries
+    python_     threads that run at once, where a Python without its lock is found
 
-    name                value, and the reference that it is measured against
-    noop_concurrent     a task that does nothing, one of 20,000 in a flow; on a `ThreadPoolExecutor`
-                        of as many threads, `submit` and `result`
-    noop_sequential     the same on the sequential task runner; a plain call
-    chain_concurrent    a task that waits for the one before, in a chain of 10,000; a pool's
-                        `submit(..., previous.result())`
-    fan_in_concurrent   a task with one result, and one of 10,000 edges from these to a task that
-                        takes them all; on a pool, waiting in the driver
-    empty_flow_run      a flow that does nothing; a `ThreadPoolExecutor` that does nothing
-    runner_by_name      a flow that does nothing and names its task runner; one that has an instance
-    import_runnerstone  how much longer an interpreter lives that imports runnerstone; a bare one.
-                        The ratio is that of whole lives
-    noop_process        a task that does nothing, one of 3,000 in a flow, on two processes that run;
-                        `submit` and `result` on a `concurrent.futures.ProcessPoolExecutor`
-    noop_process_loky   the same; on a `loky.ProcessPoolExecutor`
-    noop_dask           the same on a `LocalCluster` of two workers; `client.submit`, and `gather`
-    noop_ray            the same on a local Ray of two processors; `f.remote`, and `ray.get` of each
-
-The last four are there where the plugin is installed.
-
-Flows log at level WARNING, so nothing.
+``python -m benchmarks.counts`` counts what does not depend on the machine.
 """
 
 import argparse
-import json
-import logging
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
 
-from benchmarks import engines, flow_runs, imports, task_runs
+from benchmarks import graphs, loops, memory, messages, packs, peers, pythons, starts, threads
+from benchmarks.comparisons import Comparison
+from benchmarks.interpreters import ROOT
+from benchmarks.reports import Report, line
+from benchmarks.rows import Row
+from benchmarks.ways import silence
+
+SUBJECTS = (threads, graphs, starts, memory, loops, packs, messages, peers, pythons)
 
 
-def main() -> None:
-    """Print all figures."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print a line a row, and write the results."""
+    options = _parser().parse_args(arguments)
+    silence()
+    output = options.output or (None if options.quick else ROOT / "benchmarks" / "results")
+    every = [subject.comparisons(quick=options.quick) for subject in SUBJECTS]
+    order = [comparison.name for group in every for comparison in group]
+    prefixes = tuple(options.prefixes) or ("",)
+    if not any(name.startswith(prefix) for name in order for prefix in prefixes):
+        raise SystemExit(f"no row's name begins with {' or '.join(prefixes)}: {', '.join(order)}")
+    report = Report(output, order)
+    for group in every:
+        chosen = [comparison for comparison in group if comparison.name.startswith(prefixes)]
+        for row in measured(chosen, options.runs):
+            print(line(row), flush=True)
+            report.add(row)
+        report.save()
+    report.draw()
+
+
+def measured(comparisons: Sequence[Comparison], runs: int | None) -> Iterator[Row]:
+    """The rows of a subject; each engine runs while those are measured that need it.
+
+    Args:
+        comparisons: What is measured.
+        runs: How often, instead of what each says.
+    """
+    for engine in dict.fromkeys(comparison.engine for comparison in comparisons):
+        chosen = [comparison for comparison in comparisons if comparison.engine is engine]
+        lack = "" if engine is None else engine.lack()
+        with nullcontext() if engine is None or lack else engine:
+            for comparison in chosen:
+                why = lack or comparison.lack
+                yield comparison.unmeasured(why) if why else comparison.row(runs)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("prefixes", nargs="*", metavar="PREFIX", help="of the rows to be measured")
     parser.add_argument("--quick", action="store_true", help="a short form that measures nothing")
-    quick = parser.parse_args().quick
-    logging.getLogger("runnerstone").setLevel(logging.WARNING)
-    for module in (task_runs, flow_runs, imports):
-        for comparison in module.comparisons(quick=quick):
-            print(json.dumps(asdict(comparison.figure())), flush=True)
-    for group in engines.groups(quick=quick):
-        with group as comparisons:
-            for comparison in comparisons:
-                print(json.dumps(asdict(comparison.figure())), flush=True)
+    parser.add_argument("--runs", type=int, help="how often each is measured")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="the folder to write results.json, results.md and plots into; by default "
+        "benchmarks/results, and none if --quick",
+    )
+    return parser
 
 
 if __name__ == "__main__":

@@ -1,132 +1,146 @@
-"""What a task run costs on processes, Dask and Ray, beside the same loop on the bare engine.
+"""Processes, Dask and Ray: flows on them, and the same without runnerstone.
 
-Each engine is started once and for both. Ours and the reference start and connect for themselves,
-and time the loop alone, after a few calls that nobody times.
+An engine is started once for all rows of a subject. Flows and what they are measured against start
+and connect for themselves; what is timed begins when every worker has done something.
 """
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from functools import partial
-from importlib.util import find_spec
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from multiprocessing import get_context
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
-from benchmarks.comparisons import Comparison
-from runnerstone import flow, task
+from benchmarks.comparisons import lack_of
+from benchmarks.ways import BareWay, FlowWay, Way
+from runnerstone import flow
 from runnerstone.task_runners import TaskRunner
 
 WORKERS = 2
-WARM_UP = 50
 
 
-@task
-def echo(number: int) -> int:
-    return number
+class Engine(ABC):
+    """Something that executes calls; it runs inside of a ``with`` block.
+
+    Attributes:
+        title: What tables call it.
+        modules: What has to be installed.
+        runner: The task runner that flows have, inside of the block.
+    """
+
+    title: str
+    modules: tuple[str, ...] = ()
+    runner: TaskRunner
+
+    def lack(self) -> str:
+        """Why it cannot be used here; empty if it can."""
+        return lack_of(*self.modules)
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._start(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    @abstractmethod
+    def _start(self, stack: ExitStack) -> None:
+        """Start it, set the runner, and have the stack end what was started."""
+
+    @abstractmethod
+    def bare(self, work: Callable[[Way], float]) -> float:
+        """Work on the bare engine; what `work` returns."""
+
+    def ours(self, work: Callable[[Way], float], *, packed: bool = True) -> float:
+        """Work in a flow; what `work` returns.
+
+        Args:
+            work: What is done, in the flow's body.
+            packed: Whether calls may travel several together.
+        """
+
+        @flow(task_runner=self.runner)
+        def measured() -> float:
+            return work(FlowWay(packed=packed))
+
+        return measured()
 
 
-def plain(number: int) -> int:
-    """The same, for what pickles functions by their names."""
-    return number
+class Processes(Engine):
+    """Processes of this machine; the bare ones are the standard library's."""
+
+    title = "process"
+    modules = ("runnerstone_process", "loky")
+
+    def _start(self, stack: ExitStack) -> None:
+        from runnerstone_process import ProcessTaskRunner
+
+        self.runner = ProcessTaskRunner(max_workers=WORKERS)
+
+    def bare(self, work: Callable[[Way], float]) -> float:
+        # Not forked: this process has threads.
+        with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
+            return work(PoolWay(pool))
 
 
-def timed(loop: Callable[[int], int], count: int) -> float:
-    """How long a loop over `count` calls takes, in seconds, after a short one that is not timed."""
-    loop(WARM_UP)
-    started = time.perf_counter()
-    total = loop(count)
-    seconds = time.perf_counter() - started
-    assert total == sum(range(count))
-    return seconds
+class Loky(Processes):
+    """The same; the bare ones are loky's."""
+
+    title = "loky"
+
+    def bare(self, work: Callable[[Way], float]) -> float:
+        import loky
+
+        with loky.ProcessPoolExecutor(WORKERS) as pool:
+            return work(PoolWay(pool))
 
 
-def echo_loop(count: int) -> int:
-    return sum(future.result() for future in [echo.submit(number) for number in range(count)])
+class Dask(Engine):
+    """A cluster of this machine, whose scheduler is in this process."""
+
+    title = "dask"
+    modules = ("runnerstone_dask", "distributed")
+
+    def _start(self, stack: ExitStack) -> None:
+        from distributed import LocalCluster
+
+        from runnerstone_dask import DaskTaskRunner
+
+        self.cluster = stack.enter_context(
+            LocalCluster(n_workers=WORKERS, threads_per_worker=1, dashboard_address="127.0.0.1:0")
+        )
+        self.runner = DaskTaskRunner(cluster=self.cluster)
+
+    def bare(self, work: Callable[[Way], float]) -> float:
+        from distributed import Client
+
+        with Client(self.cluster, set_as_default=False) as client:
+            return work(DaskWay(client))
 
 
-def flow_seconds(task_runner: TaskRunner, count: int) -> float:
-    """Time the loop in a flow."""
+class Ray(Engine):
+    """A session of this machine, which flows find in the process."""
 
-    @flow(task_runner=task_runner)
-    def echoes() -> float:
-        return timed(echo_loop, count)
+    title = "ray"
+    modules = ("runnerstone_ray", "ray")
 
-    return echoes()
+    def _start(self, stack: ExitStack) -> None:
+        from runnerstone_ray import RayTaskRunner
 
+        self.runner = RayTaskRunner(init_kwargs={"num_cpus": WORKERS})
+        stack.enter_context(_held(self.runner))
 
-def pool_seconds(make_pool: Callable[[], Any], count: int) -> float:
-    """Time the loop on a pool with the standard library's methods."""
-    with make_pool() as pool:
-
-        def loop(count: int) -> int:
-            futures = [pool.submit(plain, number) for number in range(count)]
-            return sum(future.result() for future in futures)
-
-        return timed(loop, count)
-
-
-@contextmanager
-def processes(*, quick: bool) -> Iterator[list[Comparison]]:
-    """On processes; the standard library's are forked, for it has no others without a guard."""
-    from concurrent.futures import ProcessPoolExecutor  # here, where the plugin is installed
-
-    import loky
-
-    from runnerstone_process import ProcessTaskRunner
-
-    compared = partial(_comparison, quick=quick, runner=ProcessTaskRunner(max_workers=WORKERS))
-    forked = partial(ProcessPoolExecutor, WORKERS, mp_context=get_context("fork"))
-    yield [
-        compared("noop_process", partial(pool_seconds, forked)),
-        compared(
-            "noop_process_loky", partial(pool_seconds, partial(loky.ProcessPoolExecutor, WORKERS))
-        ),
-    ]
-
-
-@contextmanager
-def dask_cluster(*, quick: bool) -> Iterator[list[Comparison]]:
-    """On a local Dask cluster."""
-    from distributed import Client, LocalCluster  # here, where the plugin is installed
-
-    from runnerstone_dask import DaskTaskRunner
-
-    def bare(count: int) -> float:
-        with Client(cluster, set_as_default=False) as client:
-
-            def loop(count: int) -> int:
-                futures = [client.submit(plain, it, pure=False) for it in range(count)]
-                return sum(client.gather(futures))
-
-            return timed(loop, count)
-
-    address = "127.0.0.1:0"
-    with LocalCluster(
-        n_workers=WORKERS, threads_per_worker=1, dashboard_address=address
-    ) as cluster:
-        runner = DaskTaskRunner(cluster=cluster)
-        yield [_comparison("noop_dask", bare, quick=quick, runner=runner)]
-
-
-@contextmanager
-def ray_session(*, quick: bool) -> Iterator[list[Comparison]]:
-    """On a local Ray, which the flows find in the process."""
-    import ray  # here, where the plugin is installed
-
-    from runnerstone_ray import RayTaskRunner
-
-    def bare(count: int) -> float:
-        remote = ray.remote(plain)
-
-        def loop(count: int) -> int:
-            references = [remote.remote(number) for number in range(count)]
-            return sum(ray.get(reference) for reference in references)
-
-        return timed(loop, count)
-
-    runner = RayTaskRunner(init_kwargs={"num_cpus": WORKERS})
-    with _held(runner):
-        yield [_comparison("noop_ray", bare, quick=quick, runner=runner)]
+    def bare(self, work: Callable[[Way], float]) -> float:
+        return work(RayWay())
 
 
 @contextmanager
@@ -140,25 +154,49 @@ def _held(runner: TaskRunner) -> Iterator[None]:
         started.stop()
 
 
-def _comparison(
-    name: str, reference: Callable[[int], float], *, quick: bool, runner: TaskRunner
-) -> Comparison:
-    count = 100 if quick else 3000
-    return Comparison(
-        name=name,
-        unit="us/task",
-        per_second=1e6 / count,
-        ours=partial(flow_seconds, runner, count),
-        reference=partial(reference, count),
-        runs=2 if quick else 7,
-    )
+@dataclass(frozen=True)
+class PoolWay(BareWay):
+    """On an executor with the standard library's methods."""
+
+    pool: Executor
+
+    def _loop(self, fn: Callable[[int], int], numbers: Sequence[int]) -> list[int]:
+        futures = [self.pool.submit(fn, number) for number in numbers]
+        return [future.result() for future in futures]
+
+    def _map(self, fn: Callable[[int], int], numbers: Sequence[int]) -> list[int]:
+        return list(self.pool.map(fn, numbers, chunksize=1))
 
 
-def groups(*, quick: bool) -> list[AbstractContextManager[list[Comparison]]]:
-    """The comparisons of each plugin that is installed; entering a group starts its engine."""
-    plugins = {
-        "runnerstone_process": processes,
-        "runnerstone_dask": dask_cluster,
-        "runnerstone_ray": ray_session,
-    }
-    return [group(quick=quick) for name, group in plugins.items() if find_spec(name)]
+@dataclass(frozen=True)
+class DaskWay(BareWay):
+    """On a Dask client."""
+
+    client: Any
+
+    def _loop(self, fn: Callable[[int], int], numbers: Sequence[int]) -> list[int]:
+        futures = [self.client.submit(fn, number, pure=False) for number in numbers]
+        return list(self.client.gather(futures))
+
+    def _map(self, fn: Callable[[int], int], numbers: Sequence[int]) -> list[int]:
+        return list(self.client.gather(self.client.map(fn, numbers, pure=False)))
+
+
+class RayWay(BareWay):
+    """On the Ray of this process."""
+
+    def __init__(self) -> None:
+        self._remotes: dict[Callable[[int], int], Any] = {}
+
+    def _references(self, fn: Callable[[int], int], numbers: Sequence[int]) -> list[Any]:
+        import ray
+
+        remote = self._remotes.setdefault(fn, ray.remote(fn))
+        return [remote.remote(number) for number in numbers]
+
+    def _loop(self, fn: Callable[[int], int], numbers: Sequence[int]) -> list[int]:
+        import ray
+
+        return list(ray.get(self._references(fn, numbers)))
+
+    _map = _loop

@@ -3,54 +3,146 @@ import subprocess
 import sys
 from pathlib import Path
 
+import attrs
 import pytest
 
 ROOT = Path(__file__).parents[1]
 
-UNITS = {
-    "noop_concurrent": "us/task",
-    "noop_sequential": "us/task",
-    "chain_concurrent": "us/link",
-    "fan_in_concurrent": "us/edge",
-    "empty_flow_run": "us/run",
-    "runner_by_name": "us/run",
-    "import_runnerstone": "ms more",
+BARS = {  # of rows that need no plugin
+    "thread_noop": "≤ 1 x",
+    "thread_noop_logged": "≤ 1.2 x",
+    "graph_chain_edge": "≤ 1 us/edge",
+    "graph_chain_linear": "≤ 1.2 x",
+    "graph_fan_in_edge": "≤ 1 us/edge",
+    "graph_fan_in_linear": "≤ 1.2 x",
+    "graph_layers_edge": "≤ 1 us/edge",
+    "graph_layers_linear": "≤ 1.2 x",
+    "start_import": "≤ 50 ms",
+    "start_command": "≤ 250 ms",
+    "start_flow": "≤ 0.5 ms",
+    "start_resolution_concurrent": "≤ 5 ms",
+    "memory_streamed": "≤ 50 MB",
+    "memory_held": "≤ 1000 B/task",
 }
+OF_CORE = [*BARS, "thread_sequential", "start_flow_by_name"]
+
+
+@attrs.frozen
+class Suite:
+    """The benchmarks, run in their quick form."""
+
+    folder: Path
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "benchmarks", "--quick", *arguments]
+        output = ["--output", str(self.folder)]
+        return subprocess.run(
+            [*command, *output], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+
+    def rows(self):
+        results = json.loads((self.folder / "results.json").read_text(encoding="utf-8"))
+        return {row["name"]: row for row in results["rows"]}
+
+    def table(self):
+        return (self.folder / "results.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
-def printed():
-    command = [sys.executable, "-m", "benchmarks", "--quick"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+def core(tmp_path_factory) -> Suite:
+    """The rows that need no plugin."""
+    suite = Suite(tmp_path_factory.mktemp("core"))
+    ran = suite.run(*OF_CORE)
+    assert ran.returncode == 0, ran.stderr
+    assert not ran.stderr
+    return suite
 
 
 @pytest.fixture
-def figures(printed):
-    return [json.loads(line) for line in printed.stdout.splitlines()]
+def counts(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks import counts
+
+    return counts
 
 
-def test_quick_form_prints_each_figure_once_with_its_unit(figures):
-    printed = [(figure["name"], figure["unit"]) for figure in figures]
+@pytest.mark.parametrize("name", OF_CORE)
+def test_median_lies_between_its_extremes(core, name):
+    row = core.rows()[name]
 
-    assert printed[: len(UNITS)] == [*UNITS.items()]  # those of installed plugins follow
-
-
-def test_quick_form_logs_nothing(printed):
-    assert not printed.stderr
-
-
-@pytest.mark.parametrize("name", UNITS)
-def test_ratio_of_a_figure_is_between_its_extremes(figures, name):
-    figure = next(figure for figure in figures if figure["name"] == name)
-
-    assert 0 < figure["ratio_min"] <= figure["ratio"] <= figure["ratio_max"]
-    assert figure["reference"] > 0
-    assert figure["runs"] > 1
+    assert row["ratio_min"] <= row["ratio"] <= row["ratio_max"]
+    assert row["value_min"] <= row["value"] <= row["value_max"]
+    assert row["reference"] > 0
+    assert row["runs"] > 0
 
 
-def test_manual_lists_every_figure():
-    command = [sys.executable, "-m", "benchmarks", "--help"]
+@pytest.mark.parametrize(("name", "bar"), BARS.items())
+def test_row_says_whether_its_bar_is_met(core, name, bar):
+    row = core.rows()[name]
 
-    manual = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert row["bar"] == bar
+    assert row["met"] is (row[row["limit_of"]] <= row["limit"])
 
-    assert {line.split()[0] for line in manual.splitlines() if line.split()} > UNITS.keys()
+
+def test_table_has_a_line_for_each_row(core):
+    lines = core.table().splitlines()
+
+    assert {line.split("`")[1] for line in lines if line.startswith("| `")} == {*core.rows()}
+
+
+def test_results_tell_versions_and_nothing_of_whose_machine_it_is(core):
+    results = json.loads((core.folder / "results.json").read_text(encoding="utf-8"))
+
+    assert {*results["environment"]} == {"python", "system", "cores", "versions"}
+    assert str(ROOT) not in json.dumps(results)
+
+
+def test_rows_that_are_not_measured_again_stay(tmp_path):
+    suite = Suite(tmp_path)
+    suite.run("start_flow")
+    before = suite.rows()
+
+    suite.run("graph_chain_edge")
+
+    assert suite.rows().keys() == before.keys() | {"graph_chain_edge"}
+    assert suite.rows()["start_flow"] == before["start_flow"]
+
+
+def test_row_that_cannot_be_measured_says_why(tmp_path):
+    suite = Suite(tmp_path)
+
+    ran = suite.run("python_free_threaded")
+
+    row = suite.rows()["python_free_threaded"]
+    assert ran.returncode == 0, ran.stderr
+    assert row["value"] is not None or row["note"] == "no free-threaded Python here"
+
+
+def test_unknown_prefix_is_refused_with_the_names(tmp_path):
+    ran = Suite(tmp_path).run("thread_nop")
+
+    assert ran.returncode == 1
+    assert "thread_noop" in ran.stderr
+
+
+def test_core_keeps_within_its_counts():
+    command = [sys.executable, "-m", "benchmarks.counts", "core"]
+
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_count_over_its_limit_is_found(counts):
+    for name, limit in counts.LIMITS.items():
+        assert counts.over({name: limit.most}) == []
+        assert counts.over({name: limit.most + 0.01}) == [name]
+
+
+def test_crossed_limit_fails_the_command(counts, monkeypatch, capsys):
+    monkeypatch.setitem(counts.COUNTERS, "core", lambda: {"records_run": 3.0, "calls_run": 1.0})
+
+    with pytest.raises(SystemExit, match=r"over their limits: records_run$"):
+        counts.main(["core"])
+
+    assert "3 > 2" in capsys.readouterr().out
