@@ -40,6 +40,8 @@ PACK_SECONDS: Final = 0.03
 # A shorter one is not parted so that all slots get some: sending each part costs as much.
 LEAST_SECONDS: Final = 0.001
 MOST_CALLS: Final = 1000
+# Fewer calls than this, that would fill a pack, go alone: they gain little, and would end unevenly.
+FEWEST_CALLS: Final = 4
 # How many packs, or calls that go alone, the runner has for each slot: one is on its way.
 DEPTH: Final = 2
 # While calls wait that are not known to be small, twice as many are sent after this many seconds.
@@ -205,8 +207,10 @@ class Stream:
             self._measure(outcomes)
             if self._is_small():
                 self._factor = 1
+            is_waiting = bool(self._waiting)
         self._streams.ask_again()
-        self.owner.send(self.take())
+        if is_waiting:
+            self.owner.send(self.take())
 
     def _forget(self, unit: Unit) -> None:
         with self.lock:
@@ -236,7 +240,7 @@ class Stream:
 
     def _size(self) -> int:
         """How many calls go together; under the lock."""
-        if self._seconds is None:
+        if self._seconds is None or not self._is_small():
             return 1
         seconds = max(self._seconds, 1e-6)
         most = min(PACK_SECONDS / seconds, MOST_BYTES / max(self._nbytes, 1.0), self._most)
@@ -278,7 +282,8 @@ class Stream:
         self.owner.timer.call_later(WIDENING_SECONDS, widen)
 
     def _is_small(self) -> bool:
-        return self._seconds is not None and self._seconds <= PACK_SECONDS / 2
+        """Whether calls take so little that they gain from being packed; likewise."""
+        return self._seconds is not None and self._seconds <= PACK_SECONDS / FEWEST_CALLS
 
     def _widen(self) -> None:
         """Send more, as nothing says that calls are small; on the reporter's thread."""
