@@ -5,11 +5,12 @@ implements a hook with a function of the hook's name, marked with `runnerstone.h
 import nothing heavy: listing the runners loads it.
 """
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pluggy
 
-from runnerstone.contracts import TaskRunnerSpec
+if TYPE_CHECKING:
+    from runnerstone.contracts import TaskRunnerSpec
 
 __all__ = ["hookimpl", "runnerstone_task_runners"]
 
@@ -21,7 +22,7 @@ hookimpl: Final = pluggy.HookimplMarker(PROJECT)
 
 
 @hookspec
-def runnerstone_task_runners() -> list[TaskRunnerSpec]:  # type: ignore[empty-body]  # a specification
+def runnerstone_task_runners() -> "list[TaskRunnerSpec]":  # type: ignore[empty-body]  # a specification
     """Announce task runners: one spec for each entry point that names the plugin.
 
     Called in the driver, when a runner is first resolved by one of the plugin's names, and each

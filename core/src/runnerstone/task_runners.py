@@ -14,7 +14,6 @@ Authors derive from `TaskRunner`. The manual, with a complete runner, is the doc
 from typing import Any
 
 from runnerstone._concurrent import ConcurrentTaskRunner
-from runnerstone._pickles import Pickled
 from runnerstone._plugins import (
     WELL_KNOWN,
     InstalledTaskRunner,
@@ -24,10 +23,10 @@ from runnerstone._plugins import (
 )
 from runnerstone._sequential import SequentialTaskRunner
 from runnerstone.calls import Parcel, TaskCall
+from runnerstone.contents import Pickled, Reference
 from runnerstone.contracts import (
     CONTRACT_VERSION,
     Capabilities,
-    Reference,
     Report,
     TaskRunner,
     TaskRunnerSpec,

@@ -6,9 +6,10 @@ import sys
 from collections.abc import Callable
 from typing import Final, ParamSpec, TextIO
 
+from runnerstone._problems import NoValue, Problem
 from runnerstone._tracebacks import hide_frames
 from runnerstone.outcomes import Crash, Failure
-from runnerstone.runs import NoValue, Problem, TaskRun
+from runnerstone.runs import TaskRun
 from runnerstone.states import TROUBLE, State
 
 P = ParamSpec("P")
