@@ -16,7 +16,14 @@ LATER = {
     *("asyncio", "cattrs", "click", "cloudpickle", "coolname", "importlib_metadata"),
     *("dask", "distributed", "ray"),
     # What only runs need, and processes that they are sent to.
-    *("pickle", "random", "runnerstone._engine", "runnerstone._plugins", "runnerstone.calls"),
+    *(
+        "pickle",
+        "pluggy",
+        "random",
+        "runnerstone._engine",
+        "runnerstone._plugins",
+        "runnerstone.calls",
+    ),
     *("runnerstone.contracts", "runnerstone.outcomes", "runnerstone.programs"),
 }
 # Names without underscore that other modules of core, or its tests, use, and nobody else. A new one
@@ -30,7 +37,8 @@ INTERNAL = {
     "runnerstone.contexts": {"ambient_tags"},
     "runnerstone.delays": {"Delay", "LONGEST", "checked_delay", "seconds_before"},
     "runnerstone.futures": {"LOOK_UP_SECONDS", "Owner", "fetch_all", "wait_for_release", "wake"},
-    "runnerstone.hookspecs": {"PROJECT", "TASK_RUNNER_GROUP", "hookspec"},
+    "runnerstone.hookimpls": {"PROJECT"},
+    "runnerstone.hookspecs": {"TASK_RUNNER_GROUP", "hookspec"},
     "runnerstone.labels": {"name_of_run", "tags_of_run"},
     "runnerstone.options": {
         *("CHOICES", "Hooks", "RetryOn", "RunName", "TaskRunnerChoice"),

@@ -5,24 +5,22 @@ implements a hook with a function of the hook's name, marked with `runnerstone.h
 import nothing heavy: listing the runners loads it.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pluggy
 
-if TYPE_CHECKING:
-    from runnerstone.contracts import TaskRunnerSpec
+from runnerstone.contracts import TaskRunnerSpec
+from runnerstone.hookimpls import PROJECT
 
-__all__ = ["hookimpl", "runnerstone_task_runners"]
+__all__ = ["runnerstone_task_runners"]
 
-PROJECT: Final = "runnerstone"
 TASK_RUNNER_GROUP: Final = "runnerstone.task_runners"
 
 hookspec: Final = pluggy.HookspecMarker(PROJECT)
-hookimpl: Final = pluggy.HookimplMarker(PROJECT)
 
 
 @hookspec
-def runnerstone_task_runners() -> "list[TaskRunnerSpec]":  # type: ignore[empty-body]  # a specification
+def runnerstone_task_runners() -> list[TaskRunnerSpec]:  # type: ignore[empty-body]  # a specification
     """Announce task runners: one spec for each entry point that names the plugin.
 
     Called in the driver, when a runner is first resolved by one of the plugin's names, and each

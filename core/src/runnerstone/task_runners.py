@@ -32,7 +32,7 @@ from runnerstone.contracts import (
     TaskRunnerSpec,
     relay,
 )
-from runnerstone.hookspecs import hookimpl
+from runnerstone.hookimpls import hookimpl
 from runnerstone.outcomes import Crash, Failure, Outcome
 from runnerstone.packs import Pack, run_parcel
 from runnerstone.shields import shielded
