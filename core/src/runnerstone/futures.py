@@ -240,7 +240,7 @@ class TaskFuture(Generic[R_co]):
     def _announce(self) -> None:
         """Call the callbacks; for the engine, which holds no lock."""
         callbacks, self._callbacks = self._callbacks, None
-        for fn in tuple(callbacks or ()):  # another thread may be taking one back
+        for fn in list(callbacks or ()):  # another thread may be taking one back
             fn()
 
     def _call(self, fn: Callable[["TaskFuture[R_co]"], object]) -> None:

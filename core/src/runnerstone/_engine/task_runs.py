@@ -623,14 +623,14 @@ class Engine:
     def close_all(self) -> None:
         """Take nothing new, nor do flow runs within."""
         self.book.close_now()
-        for child in tuple(self.children):
+        for child in list(self.children):
             child.close_all()
 
     def cancel_all(self) -> None:
         """Cancel all that is live, also in flow runs within, and take nothing new."""
         for attempt in reversed(self.book.close_now()):  # so that none is skipped
             self.cancel(attempt.future)
-        for child in tuple(self.children):
+        for child in list(self.children):
             child.cancel_all()
 
     def stop(self) -> None:
