@@ -82,14 +82,14 @@ def extract(
 
 def extract_arguments(
     args: tuple[Any, ...], kwargs: Mapping[str, Any], wanted: frozenset[type]
-) -> tuple[Sequence[Any], Template | None]:
+) -> tuple[list[Any], Template | None]:
     """Return what `extract` returns for `(args, kwargs)`, sooner if the arguments are simple."""
     parts = [*args, *kwargs.values()] if kwargs else [*args]
     for part in parts:
         if type(part) not in LEAVES:
             break
     else:
-        return (), None
+        return [], None
     found: list[Any] = []
     slots: dict[int, int] = {}
     holes = []
@@ -106,7 +106,7 @@ def extract_arguments(
         ):
             return extract((args, {**kwargs}), wanted)
     if not found:
-        return (), None
+        return [], None
     step = (parts, holes, _make_arguments, (len(args), tuple(kwargs)), -1)
     return found, Template(len(found), (step,), len(found))
 

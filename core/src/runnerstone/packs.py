@@ -20,8 +20,10 @@ from typing import Any, Final
 import attrs
 
 from runnerstone._context import where
-from runnerstone._pickles import PROTOCOL, Pickled, pack, safe_repr
-from runnerstone.calls import FlowRunInfo, Parcel, TaskCall
+from runnerstone._pickles import pack, safe_repr
+from runnerstone.calls import Parcel, TaskCall
+from runnerstone.contents import PROTOCOL, Pickled
+from runnerstone.labels import FlowRunInfo
 from runnerstone.outcomes import Crash, Outcome
 from runnerstone.programs import Program
 

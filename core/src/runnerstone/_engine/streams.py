@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 from runnerstone._engine.attempts import Attempt
 from runnerstone._engine.threads import SerialThread, TimerThread
 from runnerstone._engine.units import Member, Unit
-from runnerstone._pickles import Pickled
 from runnerstone.calls import TaskCall
-from runnerstone.contracts import Reference, TaskRunner
+from runnerstone.contents import Pickled, Reference
+from runnerstone.contracts import TaskRunner
 from runnerstone.outcomes import Outcome
 from runnerstone.packs import MOST_BYTES
 
