@@ -111,7 +111,7 @@ def _bytes(
     engine: Engine, kind: str, what: str, direction: Direction, *, quick: bool
 ) -> Comparison:
     packed = kind.endswith("packed")
-    count = 50 if quick else 5_000
+    count = 50 if quick else 1_000
     how: How = "map" if packed else "loop"
     sent = partial(sent_a_task, engine, how=how, count=count, direction=direction)
     return Comparison(
