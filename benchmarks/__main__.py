@@ -26,10 +26,11 @@ from pathlib import Path
 from benchmarks import graphs, loops, memory, messages, packs, peers, pythons, starts, threads
 from benchmarks.comparisons import Comparison
 from benchmarks.interpreters import ROOT
-from benchmarks.reports import Report, line
+from benchmarks.reports import Report, embed, line, table
 from benchmarks.rows import Row
 from benchmarks.ways import silence
 
+RESULTS = ROOT / "benchmarks" / "results"
 SUBJECTS = (threads, graphs, starts, memory, loops, packs, messages, peers, pythons)
 
 
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print a line a row, and write the results."""
     options = _parser().parse_args(arguments)
     silence()
-    output = options.output or (None if options.quick else ROOT / "benchmarks" / "results")
+    output = options.output or (None if options.quick else RESULTS)
     every = [subject.comparisons(quick=options.quick) for subject in SUBJECTS]
     order = [comparison.name for group in every for comparison in group]
     prefixes = tuple(options.prefixes) or ("",)
@@ -51,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             report.add(row)
         report.save()
     report.draw()
+    if output == RESULTS:
+        embed(table(report.rows()), ROOT / "docs" / "performance.md")
 
 
 def measured(comparisons: Sequence[Comparison], runs: int | None) -> Iterator[Row]:

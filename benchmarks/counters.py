@@ -1,11 +1,9 @@
 """Counts what a task costs in core that does not depend on the machine; see `counts`."""
 
-import gc
 import logging
 import pickle
 import sys
 import threading
-import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import CodeType, FrameType
@@ -13,8 +11,10 @@ from typing import Any
 
 import attrs
 
+from benchmarks.allocations import memory
 from benchmarks.interpreters import ask
-from runnerstone import TaskFuture, flow, task
+from benchmarks.threads import noop
+from runnerstone import flow, task
 from runnerstone.task_runners import (
     Capabilities,
     ConcurrentTaskRunner,
@@ -36,18 +36,8 @@ print(hook_calls_of_a_flow_run({name!r}))
 
 
 @task
-def noop() -> None:
-    pass
-
-
-@task
 def take(things: Any) -> None:
     pass
-
-
-@task
-def pass_gate(gate: threading.Event) -> None:
-    gate.wait()
 
 
 @flow(task_runner=CONCURRENT)
@@ -56,48 +46,8 @@ def empty() -> None:
 
 
 def core() -> dict[str, float]:
-    """All counts of this module."""
+    """All counts of core."""
     return {**memory(), **calls(), **sizes(), **threads(), **hook_calls(), **records()}
-
-
-def memory() -> dict[str, float]:
-    """What is held for a run that waits in the runner, and for one that has ended."""
-
-    @flow(task_runner=CONCURRENT)
-    def hold(*, traces: bool) -> tuple[float, float]:
-        gate = threading.Event()
-        size = traced if traces else sys.getallocatedblocks
-        for future in [pass_gate.submit(gate) for _ in range(2)]:
-            assert not future.done()  # both threads are busy from here on
-        waiting: list[TaskFuture[None]] = [noop.submit()]  # what is made once
-        gc.collect()
-        before = size()
-        waiting += [noop.submit() for _ in range(RUNS)]
-        gc.collect()
-        pending = size()
-        gate.set()
-        for future in waiting:
-            future.result()
-        gc.collect()
-        return (pending - before) / RUNS, (size() - before) / RUNS
-
-    pending_blocks, ended_blocks = hold(traces=False)
-    tracemalloc.start()
-    try:
-        pending_bytes, ended_bytes = hold(traces=True)
-    finally:
-        tracemalloc.stop()
-    return {
-        "blocks_pending": pending_blocks,
-        "blocks_ended": ended_blocks,
-        "bytes_pending": pending_bytes,
-        "bytes_ended": ended_bytes,
-    }
-
-
-def traced() -> int:
-    """Bytes that Python has allocated since tracing began, and not freed."""
-    return tracemalloc.get_traced_memory()[0]
 
 
 @contextmanager

@@ -27,11 +27,13 @@ class Engine(ABC):
     Attributes:
         title: What tables call it.
         modules: What has to be installed.
+        distributed: Whether it is an engine for several machines, and takes its time.
         runner: The task runner that flows have, inside of the block.
     """
 
     title: str
     modules: tuple[str, ...] = ()
+    distributed = False
     runner: TaskRunner
 
     def lack(self) -> str:
@@ -108,6 +110,7 @@ class Dask(Engine):
     """A cluster of this machine, whose scheduler is in this process."""
 
     title = "dask"
+    distributed = True
     modules = ("runnerstone_dask", "distributed")
 
     def _start(self, stack: ExitStack) -> None:
@@ -131,6 +134,7 @@ class Ray(Engine):
     """A session of this machine, which flows find in the process."""
 
     title = "ray"
+    distributed = True
     modules = ("runnerstone_ray", "ray")
 
     def _start(self, stack: ExitStack) -> None:

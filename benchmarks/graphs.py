@@ -11,6 +11,10 @@ from runnerstone import flow, task
 
 AN_EDGE = Bar(limit=1.0, of="value")
 LINEAR = Bar(limit=1.2)
+OBSTACLES = {
+    "chain": "Each link is handed from one thread to another, and overlaps with no other; tasks "
+    "without edges keep all threads busy."
+}
 
 
 @task
@@ -77,7 +81,7 @@ def comparisons(*, quick: bool) -> list[Comparison]:
     assert chain(50) == fan_in(50) == flat(50) == 50
     assert layers(3, 5) == layers_on_pool(3, 5) == 25
     return [
-        _beyond_flat("chain", "link of a chain", chain, links, quick=quick),
+        _beyond_flat("chain", "link of a chain of", chain, links, quick=quick),
         _linear("chain", chain, links, quick=quick),
         _beyond_flat("fan_in", "future taken by one task, of", fan_in, edges, quick=quick),
         _linear("fan_in", fan_in, edges, quick=quick),
@@ -111,13 +115,14 @@ def _beyond_flat(
     return Comparison(
         name=f"graph_{name}_edge",
         what=f"what a {edge} {size:,} takes beyond its task; a task of as many without edges. The "
-        "ratio is that of the wholes",
+        "ratio is that of both as wholes",
         unit="us/edge",
         ours=timed(partial(graph, size), 1e6 / size),
         reference=timed(partial(flat, size), 1e6 / size),
         runs=3 if quick else 7,
         is_surplus=True,
         bar=AN_EDGE,
+        obstacle=OBSTACLES.get(name, ""),
     )
 
 

@@ -23,7 +23,7 @@ def comparisons(*, quick: bool) -> list[Comparison]:
 
 
 def _comparison(engine: Engine, *, quick: bool) -> Comparison:
-    count = 50 if quick else 3_000
+    count = 50 if quick else 2_000
     work = partial(seconds, work=ECHO, how="loop", count=count, workers=WORKERS)
     return Comparison(
         name=f"loop_{engine.title}",
@@ -32,7 +32,7 @@ def _comparison(engine: Engine, *, quick: bool) -> Comparison:
         unit="us/task",
         ours=timed(partial(engine.ours, work, packed=False), 1e6 / count),
         reference=timed(partial(engine.bare, work), 1e6 / count),
-        runs=2 if quick else 9,
+        runs=2 if quick else 7,
         bar=BARS.get(engine.title),
         engine=engine,
     )

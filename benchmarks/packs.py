@@ -43,15 +43,15 @@ def _noops(engine: Engine, *, quick: bool) -> Comparison:
         unit="us/task",
         ours=timed(partial(engine.ours, work), 1e6 / count),
         reference=timed(partial(engine.bare, work), 1e6 / count),
-        runs=2 if quick else 5,
-        warm_ups=0 if quick else 1,
+        runs=2 if quick else 3,
+        warm_ups=0,
         bar=BARS.get(engine.title),
         engine=engine,
     )
 
 
 def _loop(engine: Engine, *, quick: bool) -> Comparison:
-    count = 20 if quick else 3_000
+    count = 20 if quick else 2_000
     work = partial(seconds, work=ECHO, how="loop", count=count, workers=WORKERS)
     return Comparison(
         name=f"pack_loop_{engine.title}",
@@ -60,8 +60,8 @@ def _loop(engine: Engine, *, quick: bool) -> Comparison:
         unit="us/task",
         ours=timed(partial(engine.ours, work), 1e6 / count),
         reference=timed(partial(engine.bare, work), 1e6 / count),
-        runs=2 if quick else 5,
-        warm_ups=0 if quick else 1,
+        runs=2 if quick else 3,
+        warm_ups=0,
         engine=engine,
     )
 
@@ -77,23 +77,23 @@ def _naps(engine: Engine, *, quick: bool) -> Comparison:
         ours=timed(partial(engine.ours, work), 1e3 / count),
         reference=timed(partial(engine.bare, work), 1e3 / count),
         runs=2 if quick else 5,
-        warm_ups=0 if quick else 1,
+        warm_ups=0,
         bar=Bar(limit=1.0),
         engine=engine,
     )
 
 
 def _latency(engine: Engine, *, quick: bool) -> Comparison:
-    count = 10 if quick else 200
+    count = 10 if quick else 200 if engine.distributed else 1_000
     work = partial(seconds, work=ECHO, how="one_by_one", count=count, workers=WORKERS)
     return Comparison(
         name=f"pack_latency_{engine.title}",
-        what=f"a task submitted alone and its result, {count} times one after another; the same "
+        what=f"a task submitted alone and its result, {count:,} times one after another; the same "
         "with `batch=1` (the bar allows for noise)",
         unit="us/task",
         ours=timed(partial(engine.ours, work), 1e6 / count),
         reference=timed(partial(engine.ours, work, packed=False), 1e6 / count),
-        runs=2 if quick else 9,
+        runs=2 if quick else 9 if engine.distributed else 15,
         bar=Bar(limit=1.05),
         engine=engine,
     )

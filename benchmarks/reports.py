@@ -17,6 +17,8 @@ DISTRIBUTIONS = (
     *("runnerstone", "runnerstone-process", "runnerstone-dask", "runnerstone-ray"),
     *("distributed", "ray", "loky", "joblib", "parsl", "prefect", "executorlib"),
 )
+BEGINNING = "<!-- results, written by python -m benchmarks -->\n"
+END = "<!-- end of the results -->\n"
 HEADING = """\
 | row | what; against what | ours | reference | ratio (least to largest) | bar | met |
 |---|---|---|---|---|---|---|
@@ -35,10 +37,7 @@ class Report:
         """
         self._folder = folder
         self._order = order
-        self._rows: dict[str, Row] = {}
-        if folder is not None and (folder / "results.json").exists():
-            known = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-            self._rows = {row["name"]: _row(row) for row in known["rows"]}
+        self._rows = {} if folder is None else read(folder)
 
     def add(self, row: Row) -> None:
         """Take a row, in place of an earlier one."""
@@ -85,9 +84,13 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _row(content: dict[str, Any]) -> Row:
-    """As it was written; its bar's text comes of the rest."""
-    return Row(**{name: value for name, value in content.items() if name != "bar"})
+def read(folder: Path) -> dict[str, Row]:
+    """The rows that a folder's ``results.json`` has, by name; none without that file."""
+    file = folder / "results.json"
+    known = json.loads(file.read_text(encoding="utf-8"))["rows"] if file.exists() else []
+    for row in known:
+        del row["bar"]  # a text that comes of the rest
+    return {row["name"]: Row(**row) for row in known}
 
 
 def page(rows: Sequence[Row], where: dict[str, Any]) -> str:
@@ -124,6 +127,13 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.bar,
         met,
     )
+
+
+def embed(rows: str, shown_on: Path) -> None:
+    """Put a table in the place of the one that a page shows."""
+    before, _, rest = shown_on.read_text(encoding="utf-8").partition(BEGINNING)
+    _, _, after = rest.partition(END)
+    shown_on.write_text(f"{before}{BEGINNING}\n{rows}\n{END}{after}", encoding="utf-8")
 
 
 def line(row: Row) -> str:

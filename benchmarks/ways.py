@@ -66,10 +66,7 @@ LOCATE = Work(locate, plain_locate)
 
 def unpacked(work: Task[[int], int]) -> Task[[int], int]:
     """A task whose calls travel one by one."""
-    try:
-        return work.with_options(batch=1)  # type: ignore[call-arg,unused-ignore]
-    except TypeError:  # TEMPORARY, until packing is there
-        return work
+    return work.with_options(batch=1)
 
 
 class Way(ABC):

@@ -66,6 +66,14 @@ def counts(monkeypatch):
     return counts
 
 
+@pytest.fixture
+def reports(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks import reports
+
+    return reports
+
+
 @pytest.mark.parametrize("name", OF_CORE)
 def test_median_lies_between_its_extremes(core, name):
     row = core.rows()[name]
@@ -116,6 +124,34 @@ def test_row_that_cannot_be_measured_says_why(tmp_path):
     row = suite.rows()["python_free_threaded"]
     assert ran.returncode == 0, ran.stderr
     assert row["value"] is not None or row["note"] == "no free-threaded Python here"
+
+
+def test_page_shows_the_results_that_are_kept(reports):
+    rows = reports.read(ROOT / "benchmarks" / "results").values()
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+
+    shown = page.partition(reports.BEGINNING)[2].partition(reports.END)[0]
+
+    assert shown.strip() == reports.table([*rows]).strip()
+    assert len(rows) > len(OF_CORE)
+
+
+def test_page_keeps_what_is_around_the_results(reports, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(f"Before.\n\n{reports.BEGINNING}old\n{reports.END}\nAfter.\n")
+
+    reports.embed("new\n", page)
+    reports.embed("newer\n", page)
+
+    text = f"Before.\n\n{reports.BEGINNING}\nnewer\n\n{reports.END}\nAfter.\n"
+    assert page.read_text() == text
+
+
+def test_flow_for_free_threaded_pythons_runs_on_this_one(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks import pythons
+
+    assert pythons.spin_seconds(sys.executable, threads=2, tasks=4, count=10) > 0
 
 
 def test_unknown_prefix_is_refused_with_the_names(tmp_path):
