@@ -117,6 +117,9 @@ class Program:
         return self._pack()[1]
 
     def _pack(self) -> tuple[bytes, bytes]:
+        packed = self._packed
+        if packed is not None:  # as for all calls but the first
+            return packed
         with self._lock:
             if self._packed is None:
                 import hashlib  # slow to load, and needed only where calls travel

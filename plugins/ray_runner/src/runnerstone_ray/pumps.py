@@ -53,11 +53,11 @@ class Entry:
 class Pump:
     """Runs the calls of one flow run.
 
-    Its thread alone talks to Ray about calls, in the order of what comes into its inbox: calls from
-    whoever submits, ends from Ray's own thread, which does no more than put them there, and wishes
-    to cancel. What is in Ray, and what waits, it alone knows. The lock guards the entries and what
-    is known of a loss, for those who submit and for the session that finds Ray lost; while it is
-    held, nothing is sent or reported.
+    Its thread alone gives calls to Ray and cancels them, in the order of what comes into its inbox.
+    Ends come on a thread of Ray's own, which must not be held up: it posts them, and wakes this one
+    if calls wait for room. The lock guards the entries, what is in Ray, what waits, and what is
+    known of a loss. While it is held nothing is sent, and an end is posted, which does not block:
+    so none is once the pump has stopped.
     """
 
     def __init__(self, limit: int, *, most_calls: int = MOST_CALLS, cpus: int = 1) -> None:
@@ -73,7 +73,7 @@ class Pump:
         self._cpus = cpus
         self._inbox: SimpleQueue[tuple[Callable[..., None], tuple[Any, ...]] | None] = SimpleQueue()
         self._lock = threading.Lock()
-        self._entries: dict[str, Entry] = {}  # that have not ended, by the call's id
+        self._entries: dict[TaskCall, Entry] = {}  # that have not ended
         self._loss: str | None = None
         self._waiting: deque[Entry] = deque()
         self._calls = 0  # in Ray, as are
@@ -89,12 +89,12 @@ class Pump:
         with self._lock:
             if self._loss is not None:
                 raise TaskCrashedError(self._loss)
-            self._entries[call.id] = entry
+            self._entries[call] = entry
         self._inbox.put((self._take, (entry,)))
 
     def cancel(self, call: TaskCall) -> None:
         """Have a call ended, or not begun."""
-        self._inbox.put((self._cancel, (call.id,)))
+        self._inbox.put((self._cancel, (call,)))
 
     def abandon(self, loss: str) -> None:
         """End all that has not ended: it never will, for the reason given."""
@@ -109,13 +109,15 @@ class Pump:
         """End the calls that are left, and the thread; report nothing any more."""
         with self._lock:
             left = list(self._entries)
-        for call_id in left:
-            self._inbox.put((self._cancel, (call_id,)))
+        for call in left:
+            self._inbox.put((self._cancel, (call,)))
         self._inbox.put(None)
         while self._thread.is_alive():
             self._thread.join(GRACE_SECONDS)
             if self._loss is not None:
                 return
+        with self._lock:
+            self._entries.clear()
 
     # On the thread
 
@@ -126,14 +128,29 @@ class Pump:
             del item, function, arguments
 
     def _take(self, entry: Entry) -> None:
-        if self._waiting or not self._has_room(entry):
+        with self._lock:
             self._waiting.append(entry)
-        else:
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Send what waits, as far as there is room."""
+        while (entry := self._next()) is not None:
             self._send(entry)
 
-    def _has_room(self, entry: Entry) -> bool:
-        fits = self._nbytes + entry.nbytes <= MOST_BYTES
-        return self._calls < self._most_calls and (fits or not self._calls)
+    def _next(self) -> Entry | None:
+        """The call to be sent now, which is in Ray from here on; None if there is none."""
+        with self._lock:
+            while self._waiting:
+                entry = self._waiting[0]
+                fits = self._nbytes + entry.nbytes <= MOST_BYTES
+                if self._calls >= self._most_calls or not (fits or not self._calls):
+                    return None
+                self._waiting.popleft()
+                if not entry.cancelled:
+                    self._calls += 1
+                    self._nbytes += entry.nbytes
+                    return entry
+        return None
 
     def _send(self, entry: Entry) -> None:
         parcel = entry.parcel
@@ -143,46 +160,38 @@ class Pump:
             entry.sent, entry.value = function.remote(contents_to_send(parcel.contents), *handles)
             future = entry.sent.future()
         except Exception as error:  # noqa: BLE001  # whatever Ray raises, the call is lost
-            self._report(entry, Outcome(problem=crash_of(error, parcel)))
+            self._end(entry, Outcome(problem=crash_of(error, parcel)))
             return
-        self._calls += 1
-        self._nbytes += entry.nbytes
-        # Ray calls back on a thread that must not be held up, or entered Python's threading on.
-        future.add_done_callback(lambda ended: self._inbox.put((self._end, (entry, ended))))
+        future.add_done_callback(lambda ended: self._end(entry, _outcome(entry, ended)))
 
-    def _end(self, entry: Entry, ended: "Future[bytes]") -> None:
-        self._calls -= 1
-        self._nbytes -= entry.nbytes
-        self._report(entry, _outcome(entry, ended))
-        while self._waiting and (self._waiting[0].cancelled or self._has_room(self._waiting[0])):
-            following = self._waiting.popleft()
-            if not following.cancelled:
-                self._send(following)
-
-    def _report(self, entry: Entry, outcome: Outcome) -> None:
+    def _end(self, entry: Entry, outcome: Outcome) -> None:
+        """Report a call that is in Ray no more; on Ray's thread, or here."""
         with self._lock:
-            known = self._entries.pop(entry.call.id, None)
-        if known is not None:
-            entry.report.post(outcome)
+            known = self._entries.pop(entry.call, None)
+            self._calls -= 1
+            self._nbytes -= entry.nbytes
+            if self._waiting:
+                self._inbox.put((self._go_on, ()))
+            if known is not None:
+                entry.report.post(outcome)
 
-    def _cancel(self, call_id: str) -> None:
+    def _cancel(self, call: TaskCall) -> None:
         import ray  # loaded by now
 
         with self._lock:
-            entry = self._entries.get(call_id)
-        if entry is None:
-            return
-        entry.cancelled = True
-        if entry.sent is None:
-            with self._lock:
-                self._entries.pop(call_id, None)
-            return
+            entry = self._entries.get(call)
+            if entry is None:
+                return
+            entry.cancelled = True
+            if entry.sent is None:
+                del self._entries[call]
+                return
         try:
             # By force: it ends the worker process, whatever that does. The alternative interrupts
             # Python code alone, and only in a main thread.
             ray.cancel(entry.sent, force=True)
         except Exception as error:  # noqa: BLE001  # the call goes on; its task run has ended
-            _log.warning("Ray did not cancel call %s: %r", call_id, error)
+            _log.warning("Ray did not cancel call %s: %r", call.id, error)
 
 
 def _outcome(entry: Entry, ended: "Future[bytes]") -> Outcome:
