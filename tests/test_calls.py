@@ -14,10 +14,11 @@ from runnerstone import Cancelled, Completed, Failed, Task, task
 from runnerstone._arguments import extract
 from runnerstone._context import current_run, where
 from runnerstone._loops import LoopThread
-from runnerstone._pickles import Pickled, dump
-from runnerstone.calls import FlowRunInfo, TaskCall
-from runnerstone.contracts import Reference
+from runnerstone._pickles import dump
+from runnerstone.calls import TaskCall
+from runnerstone.contents import Pickled, Reference
 from runnerstone.errors import NotInFlowError
+from runnerstone.labels import FlowRunInfo
 from runnerstone.outcomes import Crash
 from runnerstone.packs import run_parcel
 from runnerstone.programs import Program

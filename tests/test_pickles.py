@@ -8,7 +8,8 @@ import cloudpickle
 import numpy as np
 import pytest
 
-from runnerstone._pickles import Pickled, dump, dump_arguments, dump_in_band, find_unpicklable
+from runnerstone._pickles import dump, dump_arguments, dump_in_band, find_unpicklable
+from runnerstone.contents import Pickled
 from runnerstone.errors import UnpicklableError
 
 LOCK = threading.Lock()

@@ -15,26 +15,39 @@ PLUGINS = Path(__file__).parents[1] / "plugins"
 LATER = {
     *("asyncio", "cattrs", "click", "cloudpickle", "coolname", "importlib_metadata"),
     *("dask", "distributed", "ray"),
+    # What only runs need, and processes that they are sent to.
+    *(
+        "pickle",
+        "pluggy",
+        "random",
+        "runnerstone._engine",
+        "runnerstone._plugins",
+        "runnerstone.calls",
+    ),
+    *("runnerstone.contracts", "runnerstone.outcomes", "runnerstone.programs"),
 }
 # Names without underscore that other modules of core, or its tests, use, and nobody else. A new one
 # is entered here or in its module's `__all__`: that is the decision whether it is public.
 INTERNAL = {
     "runnerstone.annotations": {"AllowFailure", "Quote", "named"},
-    "runnerstone.calls": {"TASK_LOG", "name_of_run", "run_coroutine", "tags_of_run"},
+    "runnerstone.calls": {"TASK_LOG", "run_coroutine"},
     "runnerstone.cli": {"EXAMPLES", "INTERRUPTED", "run", "runners"},
+    "runnerstone.contents": {"LARGE_HEAD", "PROTOCOL", "buffer_views"},
     "runnerstone.contracts": {"check_task_runner_class", "refuse"},
     "runnerstone.contexts": {"ambient_tags"},
     "runnerstone.delays": {"Delay", "LONGEST", "checked_delay", "seconds_before"},
     "runnerstone.futures": {"LOOK_UP_SECONDS", "Owner", "fetch_all", "wait_for_release", "wake"},
-    "runnerstone.hookspecs": {"PROJECT", "TASK_RUNNER_GROUP", "hookspec"},
+    "runnerstone.hookimpls": {"PROJECT"},
+    "runnerstone.hookspecs": {"TASK_RUNNER_GROUP", "hookspec"},
+    "runnerstone.labels": {"name_of_run", "tags_of_run"},
     "runnerstone.options": {
         *("CHOICES", "Hooks", "RetryOn", "RunName", "TaskRunnerChoice"),
         *("changed", "declared", "label_set"),
     },
-    "runnerstone.outcomes": {"EXCEPTION_LIMIT", "with_note"},
+    "runnerstone.outcomes": {"EXCEPTION_LIMIT"},
     "runnerstone.packs": {"LONG_SECONDS", "MOST_BYTES", "Plain", "Progress", "Tell"},
     "runnerstone.programs": {"PROGRAMS_KEPT", "Runnable"},
-    "runnerstone.runs": {"FAILURES_KEPT", "NoValue", "Problem", "Skip"},
+    "runnerstone.runs": {"FAILURES_KEPT"},
     "runnerstone.states": {
         *("ALL_COMPLETED", "AWAITING_RETRY", "COMPLETED", "FINAL_TYPES", "NotReady", "TROUBLE"),
         *("PENDING", "RETRYING", "RUNNING", "aggregate", "exceeded"),

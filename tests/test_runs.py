@@ -8,7 +8,7 @@ import pytest
 
 from runnerstone import Cancelled, Completed, Failed, FlowRun, TaskRun, flow, task
 from runnerstone._context import where
-from runnerstone.calls import FlowRunInfo
+from runnerstone._problems import NoValue, Skip
 from runnerstone.errors import (
     FlowCancelledError,
     FlowFailedError,
@@ -17,9 +17,9 @@ from runnerstone.errors import (
     TaskFailedError,
     UpstreamNotCompletedError,
 )
+from runnerstone.labels import FlowRunInfo
 from runnerstone.outcomes import Crash, Failure
 from runnerstone.programs import Program
-from runnerstone.runs import NoValue, Skip
 from runnerstone.states import COMPLETED, Crashed, NotReady, StateType
 
 

@@ -1,12 +1,17 @@
 """What runs and edges cost: counted, in Python calls and in bytes, never timed."""
 
+import gc
 import sys
+import tracemalloc
 from collections import Counter
+from threading import Event
 
 import pytest
 
 from runnerstone import flow, task
-from runnerstone.task_runners import SequentialTaskRunner
+from runnerstone.task_runners import ConcurrentTaskRunner, SequentialTaskRunner
+
+PATIENCE = 20  # seconds, for what takes no time at all unless something is wrong
 
 
 @pytest.fixture(autouse=True)
@@ -15,9 +20,23 @@ def _quiet(caplog):
     caplog.set_level("WARNING", logger="runnerstone")
 
 
+@pytest.fixture
+def _tracing():
+    """Memory is traced, as `taken` needs it."""
+    tracemalloc.start()
+    yield
+    tracemalloc.stop()
+
+
 @task
 def give(value, others=()):
     return value
+
+
+def taken():
+    """Bytes in use, without garbage."""
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0]
 
 
 def calls_of(body):
@@ -70,3 +89,58 @@ def test_edge_takes_few_calls_however_many_there_are(width):
 
     of_runs = 60 * width * depth  # searching a list, whatever is in it
     assert with_edges - without - of_runs <= 3 * width * width * depth
+
+
+@pytest.mark.usefixtures("_tracing")
+@pytest.mark.parametrize("is_over", [True, False])
+def test_run_whose_future_is_held_takes_little_memory(is_over):
+    count, may_end = 2_000, Event()
+
+    @flow(task_runner=ConcurrentTaskRunner(max_workers=1))
+    def body():
+        give(0)
+        held = task(may_end.wait).submit(PATIENCE)
+        before = taken()
+        futures = [give.submit(1) for _ in range(count)]
+        if is_over:
+            may_end.set()
+            futures[-1].wait()
+        during = taken()
+        may_end.set()
+        held.wait()
+        return (during - before) / count
+
+    assert body() <= (600 if is_over else 1_200)
+
+
+@pytest.mark.usefixtures("_tracing")
+def test_runs_whose_futures_nobody_holds_take_no_memory():
+    kept, many = 100, 5_000
+
+    @flow(task_runner=ConcurrentTaskRunner(max_workers=2), keep_task_runs=kept)
+    def body():
+        used = [
+            taken()
+            for place, _ in enumerate(give.map(range(many), buffersize=20))
+            if place in {1_000, many - 1}
+        ]
+        return used[1] - used[0]
+
+    assert body() <= 32 * 1024
+
+
+@pytest.mark.usefixtures("_tracing")
+def test_record_of_a_run_takes_little_memory():
+    count = 2_000
+
+    @flow(task_runner=ConcurrentTaskRunner(max_workers=1))
+    def body():
+        give(0)
+        before = taken()
+        for place in range(count):
+            give([place] * 1_000)
+        give.submit(1).wait()
+        give.submit(2).wait()
+        return (taken() - before) / count
+
+    assert body() <= 350

@@ -7,7 +7,7 @@ from runnerstone.errors import RunnerstoneError
 from runnerstone.flows import Flow, flow
 from runnerstone.future_lists import TaskFutureList
 from runnerstone.futures import TaskFuture
-from runnerstone.hookspecs import hookimpl
+from runnerstone.hookimpls import hookimpl
 from runnerstone.runs import FlowRun, TaskRun
 from runnerstone.states import Cancelled, Completed, Crashed, Failed, State, StateType, TimedOut
 from runnerstone.tasks import Task, task

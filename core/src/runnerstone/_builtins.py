@@ -1,7 +1,7 @@
 """The built-in task runners, announced as a plugin announces its own."""
 
 from runnerstone.contracts import Capabilities, TaskRunnerSpec
-from runnerstone.hookspecs import hookimpl
+from runnerstone.hookimpls import hookimpl
 
 
 @hookimpl

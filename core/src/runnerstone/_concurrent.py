@@ -145,7 +145,7 @@ class ConcurrentTaskRunner(TaskRunner):
                 call.interrupt()
         deadline = time.monotonic() + GRACE_SECONDS
         left = set()
-        for call, thread in tuple(self._abandoned.items()):
+        for call, thread in list(self._abandoned.items()):
             thread.join(max(deadline - time.monotonic(), 0))
             if self._abandoned.pop(call, None) is not None:
                 left.add(thread)

@@ -15,7 +15,8 @@ from runnerstone import _builtins, hookspecs
 from runnerstone._names import normal_distribution_name, normal_runner_name
 from runnerstone.contracts import TaskRunnerSpec
 from runnerstone.errors import InvalidTaskRunnerError, TaskRunnerImportError
-from runnerstone.hookspecs import PROJECT, TASK_RUNNER_GROUP
+from runnerstone.hookimpls import PROJECT
+from runnerstone.hookspecs import TASK_RUNNER_GROUP
 
 HOOK: Final = "runnerstone_task_runners"
 UNKNOWN_VERSION: Final = "(version unknown)"

@@ -3,69 +3,14 @@
 import inspect
 import pickle
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import FunctionType
-from typing import Any, Final, SupportsIndex
-
-import attrs
+from typing import Any
 
 from runnerstone._arguments import extract
+from runnerstone.contents import PROTOCOL, Pickled, buffer_views
 from runnerstone.errors import UnpicklableError
-
-PROTOCOL = 5
-# A head above this, in bytes, travels as a buffer, which engines do not copy.
-LARGE_HEAD: Final = 64 * 1024
-
-
-def _buffer_views(buffers: Sequence[Any]) -> tuple[memoryview, ...]:
-    return tuple(memoryview(buffer).toreadonly() for buffer in buffers)
-
-
-def _rebuild(head: bytes | memoryview, *buffers: Any) -> "Pickled":
-    return Pickled(head, _buffer_views(buffers))
-
-
-@attrs.frozen(eq=False, repr=False)
-class Pickled:
-    """A value as bytes, ready to travel.
-
-    Loading gives a new copy each time. Arrays and other buffers in it are read-only and share the
-    memory of `buffers`.
-
-    Attributes:
-        head: The pickle proper.
-        buffers: What the value keeps out of band (pickle protocol 5), such as an array's data.
-    """
-
-    head: bytes | memoryview
-    buffers: tuple[memoryview, ...] = ()
-
-    @property
-    def nbytes(self) -> int:
-        """Size of all of it, in bytes."""
-        return len(self.head) + sum(buffer.nbytes for buffer in self.buffers)
-
-    def load(self) -> Any:
-        """The value; whatever unpickling raises, it raises."""
-        return pickle.loads(self.head, buffers=self.buffers)
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether its head is all of it, and small: it can travel as bytes."""
-        return not self.buffers and len(self.head) <= LARGE_HEAD
-
-    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
-        # Protocols before 5 know no buffers; the standard library's process pools use one.
-        part = pickle.PickleBuffer if int(protocol) >= PROTOCOL else bytes
-        head = part(self.head) if len(self.head) > LARGE_HEAD else bytes(self.head)
-        return _rebuild, (head, *map(part, self.buffers))
-
-    def __sizeof__(self) -> int:
-        return object.__sizeof__(self) + self.nbytes  # engines manage their memory by it
-
-    def __repr__(self) -> str:
-        return f"<Pickled value of {self.nbytes} bytes>"
 
 
 def dump(value: Any, *, snapshot: bool = False) -> Pickled:
@@ -87,14 +32,14 @@ def dump(value: Any, *, snapshot: bool = False) -> Pickled:
     views = [buffer.raw() for buffer in buffers]
     if snapshot:
         views = [view if view.readonly else memoryview(bytes(view)) for view in views]
-    return Pickled(head, _buffer_views(views))
+    return Pickled(head, buffer_views(views))
 
 
 def pack(value: Any) -> Pickled:
     """Pickle what consists of runnerstone's own objects; what is pickled in it stays as it is."""
     buffers: list[pickle.PickleBuffer] = []
     head = pickle.dumps(value, protocol=PROTOCOL, buffer_callback=buffers.append)
-    return Pickled(head, _buffer_views([buffer.raw() for buffer in buffers]))
+    return Pickled(head, buffer_views([buffer.raw() for buffer in buffers]))
 
 
 def dump_in_band(value: Any) -> bytes:
@@ -108,7 +53,7 @@ def _dump(value: Any, buffers: list[pickle.PickleBuffer] | None) -> bytes:
         head = pickle.dumps(value, protocol=PROTOCOL, buffer_callback=keep)
     except Exception:  # noqa: BLE001  # cloudpickle can do more; if it cannot either, its error counts
         head = b""
-    if not head or any(name in head for name in _modules_by_value()):
+    if not head or _names_a_module_by_value(head):
         import cloudpickle  # heavy, and most values do not need it
 
         if buffers is not None:
@@ -117,14 +62,16 @@ def _dump(value: Any, buffers: list[pickle.PickleBuffer] | None) -> bytes:
     return head
 
 
-def _modules_by_value() -> list[bytes]:
-    """Names of the modules whose functions and classes have to travel themselves."""
-    names = ["__main__"]
-    if "cloudpickle" in sys.modules:
-        import cloudpickle  # waits while another thread is importing it
+def _names_a_module_by_value(head: bytes) -> bool:
+    """Whether a pickle may name a module whose functions and classes have to travel themselves."""
+    if b"__main__" in head:
+        return True
+    if "cloudpickle" not in sys.modules:
+        return False
+    import cloudpickle  # waits while another thread is importing it
 
-        names += cloudpickle.list_registry_pickle_by_value()
-    return [name.encode() for name in names]
+    names = cloudpickle.list_registry_pickle_by_value()
+    return bool(names) and any(name.encode() in head for name in names)
 
 
 def dump_arguments(

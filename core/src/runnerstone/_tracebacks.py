@@ -5,6 +5,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from types import TracebackType
 from typing import Final
 
@@ -62,3 +63,12 @@ def _without_ours(traceback: TracebackType | None) -> TracebackType | None:
             entry = TracebackType(rest, entry.tb_frame, entry.tb_lasti, line)  # noqa: PLW2901
         rest = entry
     return rest
+
+
+def with_note(error: BaseException, note: str | None) -> BaseException:
+    """The exception, with a note that it has once."""
+    if note is not None:
+        with suppress(Exception):  # a class of the user's may have notes of its own kind
+            if note not in getattr(error, "__notes__", ()):
+                error.add_note(note)
+    return error

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import nullcontext, suppress
 from contextvars import Context, copy_context
 from functools import partial
-from logging import WARNING, Logger, getLogger
+from logging import Logger, getLogger
 from threading import Timer, get_ident
 from typing import Any, Final
 
@@ -15,64 +15,19 @@ import attrs
 from runnerstone._arguments import Template
 from runnerstone._context import current_run, where
 from runnerstone._interruptions import Interruptible, Interruption
-from runnerstone._pickles import Pickled, dump, find_unpicklable, pack, safe_repr
+from runnerstone._pickles import dump, find_unpicklable, pack, safe_repr
 from runnerstone._prints import logging_prints
 from runnerstone._records import RecordKeeper
+from runnerstone.contents import Pickled
 from runnerstone.contexts import RunLogger, TaskRunContext
+from runnerstone.labels import FlowRunInfo, Labels, name_of_run, tags_of_run
 from runnerstone.outcomes import Crash, Failure, Outcome
 from runnerstone.programs import Program
 from runnerstone.states import State, StateType, exceeded
 
-__all__ = ["FlowRunInfo", "Labels", "Parcel", "TaskCall"]
+__all__ = ["Parcel", "TaskCall"]
 
 TASK_LOG: Final = "runnerstone.task_runs"
-
-
-@attrs.frozen
-class FlowRunInfo:
-    """The flow run that a call belongs to, as its workers know it.
-
-    Attributes:
-        id: Unique among all attempts at all flow runs, 16 hexadecimal digits and maybe more.
-        name: The flow run's name.
-        flow_name: The flow's name.
-        log_level: What the flow run's tasks log below this level is of no interest to the driver.
-    """
-
-    id: str
-    name: str
-    flow_name: str
-    log_level: int = WARNING
-
-    @property
-    def parts(self) -> tuple[Any, ...]:
-        """What it is made of, in order: it travels so."""
-        return self.id, self.name, self.flow_name, self.log_level
-
-
-@attrs.frozen
-class Labels:
-    """What a task run is called and labelled, where that is not as its task says.
-
-    Attributes:
-        name: The run's name; None leaves the usual one.
-        tags: All its labels; None leaves the task's.
-    """
-
-    name: str | None = None
-    tags: frozenset[str] | None = None
-
-
-def name_of_run(program: Program, number: int, labels: Labels | None = None) -> str:
-    """The name of a task run: ``{task name}-{key}-{number}``, unless it has another."""
-    if labels is not None and labels.name is not None:
-        return labels.name
-    return f"{program.task_name}-{program.key}-{number}"
-
-
-def tags_of_run(program: Program, labels: Labels | None) -> frozenset[str]:
-    """All labels of a task run."""
-    return program.tags if labels is None or labels.tags is None else labels.tags
 
 
 class TaskCall(Interruptible):

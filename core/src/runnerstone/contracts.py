@@ -43,14 +43,14 @@ What an author may rely on, and owes:
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from logging import LogRecord
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, dataclass_transform, final
+from typing import TYPE_CHECKING, Any, Final, Self, dataclass_transform
 
 import attrs
 
-from runnerstone._pickles import Pickled
 from runnerstone.calls import TaskCall
+from runnerstone.contents import Pickled, Reference
 from runnerstone.errors import InvalidTaskRunnerError, RunnerstoneError, ValueLostError
 from runnerstone.outcomes import Crash, Outcome
 
@@ -60,7 +60,6 @@ if TYPE_CHECKING:
 __all__ = [
     "CONTRACT_VERSION",
     "Capabilities",
-    "Reference",
     "Report",
     "TaskRunner",
     "TaskRunnerSpec",
@@ -150,58 +149,6 @@ class Report(ABC):
             message: What died, where, and why if that is known.
         """
         self.done(Outcome(problem=Crash(message, cause)))
-
-
-@final
-class Reference:
-    """A value that stays where a worker made it.
-
-    Made by a task runner, in the driver, in place of an outcome's value. The engine passes it back
-    as the upstream of later calls and to `TaskRunner.fetch`. The value may be dropped once the
-    reference is.
-
-    Attributes:
-        handle: The runner's own name for the value.
-        nbytes: The value's size, if known.
-        where: The worker that holds it, for messages.
-    """
-
-    __slots__ = ("__weakref__", "_release", "handle", "nbytes", "where")
-
-    def __init__(
-        self,
-        handle: Any,
-        release: Callable[[Any], object] | None = None,
-        *,
-        nbytes: int | None = None,
-        where: str | None = None,
-    ) -> None:
-        """Refer to a value.
-
-        Args:
-            handle: What the runner finds the value by.
-            release: Called with the handle when the last use of the reference is gone, in any
-                thread, also by the garbage collector: it must neither block nor take a lock.
-            nbytes: See the attributes.
-            where: Likewise.
-        """
-        self.handle = handle
-        self.nbytes = nbytes
-        self.where = where
-        self._release = release
-
-    def __del__(self) -> None:
-        if self._release is not None:
-            self._release(self.handle)
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            "a Reference cannot be pickled or copied, since each copy would release the value: "
-            "send its handle"
-        )
-
-    def __repr__(self) -> str:
-        return f"<Reference {self.handle!r}>"
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(attrs.field,))

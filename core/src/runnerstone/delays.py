@@ -1,6 +1,5 @@
 """How long to wait before something is tried again."""
 
-import random
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -99,5 +98,7 @@ def seconds_before(delay: Delay, retry: int, jitter: float = 0.0) -> float:
     else:
         seconds = delay
     if jitter:
+        import random  # slow to load
+
         seconds = min(seconds * (1 + random.uniform(0, jitter)), LONGEST)
     return float(seconds)

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable, Coroutine
 from functools import partial
 from types import MethodType
-from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
 from runnerstone._run_names import check_template, run_name
 from runnerstone._signatures import (
@@ -27,7 +27,9 @@ from runnerstone.options import (
     changed,
     declared,
 )
-from runnerstone.runs import FlowRun
+
+if TYPE_CHECKING:
+    from runnerstone.runs import FlowRun
 
 __all__ = ["Flow", "flow"]
 
@@ -133,9 +135,9 @@ class Flow(Generic[P, R_co]):
     @overload
     def run(  # type: ignore[overload-overlap]  # the first that fits counts, as intended
         self: "Flow[P, Coroutine[Any, Any, T]]", /, *args: P.args, **kwargs: P.kwargs
-    ) -> Coroutine[Any, Any, FlowRun[T]]: ...
+    ) -> "Coroutine[Any, Any, FlowRun[T]]": ...
     @overload
-    def run(self, /, *args: P.args, **kwargs: P.kwargs) -> FlowRun[R_co]: ...
+    def run(self, /, *args: P.args, **kwargs: P.kwargs) -> "FlowRun[R_co]": ...
     def run(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run the flow; return its record, finished, and raise nothing of what failed in it.
 
@@ -190,7 +192,7 @@ class Flow(Generic[P, R_co]):
         return f"<Flow {self.name!r}>"
 
 
-async def _result_of(take_steps: Callable[[], Coroutine[Any, Any, FlowRun[Any]]]) -> Any:
+async def _result_of(take_steps: "Callable[[], Coroutine[Any, Any, FlowRun[Any]]]") -> Any:
     try:
         return (await take_steps()).result()
     except BaseException as error:
@@ -198,11 +200,13 @@ async def _result_of(take_steps: Callable[[], Coroutine[Any, Any, FlowRun[Any]]]
         raise
 
 
-async def _record_of(take_steps: Callable[[], Coroutine[Any, Any, FlowRun[Any]]]) -> FlowRun[Any]:
+async def _record_of(
+    take_steps: "Callable[[], Coroutine[Any, Any, FlowRun[Any]]]",
+) -> "FlowRun[Any]":
     return _checked(await take_steps())
 
 
-def _checked(run: FlowRun[Any]) -> FlowRun[Any]:
+def _checked(run: "FlowRun[Any]") -> "FlowRun[Any]":
     """The record, unless what ended the flow run was meant for the whole program."""
     error = run.error
     if error is not None and not isinstance(error, Exception):

@@ -11,11 +11,13 @@ from functools import partial
 from logging import getLogger
 from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Protocol, TypeVar
 
-from runnerstone._pickles import Pickled
 from runnerstone._tracebacks import hide_frames
-from runnerstone.contracts import Reference
-from runnerstone.runs import FlowRun, Problem, TaskRun
+from runnerstone.contents import Pickled, Reference
 from runnerstone.states import State
+
+if TYPE_CHECKING:
+    from runnerstone._problems import Problem
+    from runnerstone.runs import FlowRun, TaskRun
 
 __all__ = ["TaskFuture"]
 
@@ -31,7 +33,7 @@ class Owner(Protocol):
     """The engine, as its futures know it."""
 
     @property
-    def run(self) -> FlowRun[Any]: ...
+    def run(self) -> "FlowRun[Any]": ...
 
     def cancel(self, future: "TaskFuture[Any]") -> bool: ...
 
@@ -65,7 +67,7 @@ class TaskFuture(Generic[R_co]):
         "_waiters",
     )
 
-    def __init__(self, run: TaskRun, owner: Owner) -> None:
+    def __init__(self, run: "TaskRun", owner: Owner) -> None:
         self._run: Final = run
         self._owner: Final = owner
         self._final = False
@@ -92,7 +94,7 @@ class TaskFuture(Generic[R_co]):
         return self._run.state
 
     @property
-    def task_run(self) -> TaskRun:
+    def task_run(self) -> "TaskRun":
         """The task run's record."""
         return self._run
 
@@ -218,7 +220,7 @@ class TaskFuture(Generic[R_co]):
             with suppress(ValueError):
                 callbacks.remove(fn)
 
-    def _settle(self, content: Any, problem: Problem | None) -> list[Any] | None:
+    def _settle(self, content: Any, problem: "Problem | None") -> list[Any] | None:
         """Make the future final; for the engine, which holds the lock. Return the dependents."""
         if problem is not None:
             self._problem = problem
@@ -238,7 +240,7 @@ class TaskFuture(Generic[R_co]):
     def _announce(self) -> None:
         """Call the callbacks; for the engine, which holds no lock."""
         callbacks, self._callbacks = self._callbacks, None
-        for fn in tuple(callbacks or ()):  # another thread may be taking one back
+        for fn in list(callbacks or ()):  # another thread may be taking one back
             fn()
 
     def _call(self, fn: Callable[["TaskFuture[R_co]"], object]) -> None:

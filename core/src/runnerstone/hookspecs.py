@@ -10,14 +10,13 @@ from typing import Final
 import pluggy
 
 from runnerstone.contracts import TaskRunnerSpec
+from runnerstone.hookimpls import PROJECT
 
-__all__ = ["hookimpl", "runnerstone_task_runners"]
+__all__ = ["runnerstone_task_runners"]
 
-PROJECT: Final = "runnerstone"
 TASK_RUNNER_GROUP: Final = "runnerstone.task_runners"
 
 hookspec: Final = pluggy.HookspecMarker(PROJECT)
-hookimpl: Final = pluggy.HookimplMarker(PROJECT)
 
 
 @hookspec

@@ -3,16 +3,16 @@
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
-from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict, TypeVar
 
 import attrs
 
 from runnerstone._names import suggestion
-from runnerstone.contracts import TaskRunner
 from runnerstone.delays import LONGEST, Delay, checked_delay, seconds_before
 from runnerstone.states import State, StateType
 
 if TYPE_CHECKING:
+    from runnerstone.contracts import TaskRunner
     from runnerstone.futures import TaskFuture
     from runnerstone.runs import FlowRun
 
@@ -20,7 +20,7 @@ __all__ = ["FlowKeywords", "FlowOptions", "TaskKeywords", "TaskOptions"]
 
 T = TypeVar("T")
 
-TaskRunnerChoice = TaskRunner | type[TaskRunner] | str | None
+TaskRunnerChoice: TypeAlias = "TaskRunner | type[TaskRunner] | str | None"
 RunName = str | Callable[[Mapping[str, Any]], str]
 RetryOn = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
 Hooks = Callable[[T], object] | Sequence[Callable[[T], object]]
@@ -173,7 +173,7 @@ CHOICES: Final = ("wait", "cancel")
 OptionsT = TypeVar("OptionsT", bound="_RunOptions")
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, init=False, eq=False, repr=False)  # which its subclasses have
 class _RunOptions:
     """What tasks and flows have in common; `TaskOptions` and `FlowOptions` describe it."""
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from runnerstone._pickles import Pickled, dump_in_band, safe_repr
-from runnerstone._tracebacks import hide_frames, with_origins
+from runnerstone._pickles import dump_in_band, safe_repr
+from runnerstone._tracebacks import hide_frames, with_note, with_origins
+from runnerstone.contents import Pickled
 from runnerstone.errors import TaskCrashedError, TaskFailedError
 from runnerstone.states import State
 
@@ -194,15 +195,6 @@ def _arrived(
         records=records,
         progress=progress,
     )
-
-
-def with_note(error: BaseException, note: str | None) -> BaseException:
-    """The exception, with a note that it has once."""
-    if note is not None:
-        with suppress(Exception):  # a class of the user's may have notes of its own kind
-            if note not in getattr(error, "__notes__", ()):
-                error.add_note(note)
-    return error
 
 
 def _qualified_name(kind: type) -> str:

@@ -13,14 +13,17 @@ timer's thread tells of that, and never while a call is executed.
 import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
+from logging import getLogger
 from threading import Lock, Timer
 from typing import Any, Final
 
 import attrs
 
 from runnerstone._context import where
-from runnerstone._pickles import PROTOCOL, Pickled, pack, safe_repr
-from runnerstone.calls import FlowRunInfo, Parcel, TaskCall
+from runnerstone._pickles import pack, safe_repr
+from runnerstone.calls import Parcel, TaskCall
+from runnerstone.contents import PROTOCOL, Pickled
+from runnerstone.labels import FlowRunInfo
 from runnerstone.outcomes import Crash, Outcome
 from runnerstone.programs import Program
 
@@ -30,6 +33,7 @@ __all__ = ["Pack", "run_parcel"]
 LONG_SECONDS: Final = 0.1
 # Of the values that a pack sends back in one piece, in bytes.
 MOST_BYTES: Final = 64 * 1024
+_log: Final = getLogger("runnerstone.packs")
 
 # Takes an `Outcome.progress`; in any thread.
 Tell = Callable[[bytes], object]
@@ -160,7 +164,11 @@ class _Execution:
         """Tell what has ended, and give back what has not begun; on the timer's thread."""
         with self._lock:
             if self._count and self._tell is not None:
-                self._tell(self._progress())
+                try:
+                    self._tell(self._progress())
+                except Exception as error:  # noqa: BLE001  # a connection may raise anything
+                    _log.warning("A pack goes on without telling what has ended: %r", error)
+                    return
                 self._count = self._begun
                 self._told += len(self._ended)
                 self._ended = []

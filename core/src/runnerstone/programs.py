@@ -4,7 +4,8 @@ import threading
 from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
-from runnerstone._pickles import Pickled, dump_in_band, find_unpicklable, safe_repr
+from runnerstone._pickles import dump_in_band, find_unpicklable, safe_repr
+from runnerstone.contents import Pickled
 from runnerstone.errors import UnpicklableError
 
 __all__ = ["Program"]

@@ -5,27 +5,20 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-import attrs
-
 from runnerstone._tracebacks import hide_frames
-from runnerstone.calls import FlowRunInfo, Labels, name_of_run, tags_of_run
 from runnerstone.errors import (
     FlowCancelledError,
     FlowFailedError,
     FlowTimeoutError,
-    RunnerstoneError,
-    TaskCancelledError,
-    TaskCrashedError,
-    TaskFailedError,
-    TaskTimeoutError,
-    UpstreamNotCompletedError,
 )
-from runnerstone.outcomes import Crash, Failure, with_note
-from runnerstone.programs import Program
+from runnerstone.labels import FlowRunInfo, Labels, name_of_run, tags_of_run
 from runnerstone.states import AWAITING_RETRY, PENDING, RETRYING, RUNNING, State, StateType
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from runnerstone._problems import Problem
+    from runnerstone.programs import Program
 
 __all__ = ["FlowRun", "TaskRun"]
 
@@ -65,7 +58,7 @@ class TaskRun:
 
     def __init__(  # noqa: PLR0913, PLR0917  # one a task run: a record to hold these would cost another
         self,
-        program: Program,
+        program: "Program",
         number: int,
         index: int,
         submitted: float,
@@ -136,65 +129,6 @@ class TaskRun:
 
     def __repr__(self) -> str:
         return f"<TaskRun {self.name!r} {self.state.name}>"
-
-
-@attrs.frozen
-class NoValue:
-    """A run ended without a value and without an exception: its state says all.
-
-    Attributes:
-        state: The state.
-        note: As a `Failure` has it.
-    """
-
-    state: State
-    note: str | None = attrs.field(default=None, kw_only=True)
-
-    def error(self) -> BaseException:
-        """The exception to raise for it."""
-        text = self.state.message or f"the run ended {self.state.name}"
-        if self.state.is_timed_out():
-            kind: type[RunnerstoneError] = TaskTimeoutError
-        else:
-            kind = _ERRORS.get(self.state.type, TaskFailedError)
-        return with_note(kind(text), self.note)
-
-
-_ERRORS: Final[dict[StateType, type[RunnerstoneError]]] = {
-    StateType.CANCELLED: TaskCancelledError,
-    StateType.CRASHED: TaskCrashedError,
-}
-
-
-@attrs.frozen
-class Skip:
-    """A run was skipped.
-
-    Attributes:
-        message: The state's: which direct upstream did not complete.
-        root: The run at which the trouble began.
-        flow_run_id: Of the flow run that this belongs to.
-        cause: Why that one has no value.
-    """
-
-    message: str
-    root: TaskRun
-    flow_run_id: str
-    cause: "Failure | Crash | NoValue"
-
-    @property
-    def by_cancelling(self) -> bool:
-        """Whether nothing failed: the root was cancelled."""
-        return self.root.state.type is StateType.CANCELLED
-
-    def error(self) -> BaseException:
-        """The exception to raise for it; its cause is the root's own."""
-        error = UpstreamNotCompletedError(f"{self.message} It began at {self.root.name!r}.")
-        error.__cause__ = self.cause.error()
-        return error
-
-
-Problem = Failure | Crash | NoValue | Skip
 
 
 class FlowRun(Generic[R_co]):
@@ -270,7 +204,7 @@ class FlowRun(Generic[R_co]):
             for name, problem in self._failures
         ]
 
-    def keep_failure(self, name: str, problem: Problem | BaseException) -> bool:
+    def keep_failure(self, name: str, problem: "Problem | BaseException") -> bool:
         """Keep a failure, if there is room; return whether there was. For the engine."""
         if len(self._failures) == FAILURES_KEPT:
             return False

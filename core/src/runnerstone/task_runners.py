@@ -14,7 +14,6 @@ Authors derive from `TaskRunner`. The manual, with a complete runner, is the doc
 from typing import Any
 
 from runnerstone._concurrent import ConcurrentTaskRunner
-from runnerstone._pickles import Pickled
 from runnerstone._plugins import (
     WELL_KNOWN,
     InstalledTaskRunner,
@@ -24,16 +23,16 @@ from runnerstone._plugins import (
 )
 from runnerstone._sequential import SequentialTaskRunner
 from runnerstone.calls import Parcel, TaskCall
+from runnerstone.contents import Pickled, Reference
 from runnerstone.contracts import (
     CONTRACT_VERSION,
     Capabilities,
-    Reference,
     Report,
     TaskRunner,
     TaskRunnerSpec,
     relay,
 )
-from runnerstone.hookspecs import hookimpl
+from runnerstone.hookimpls import hookimpl
 from runnerstone.outcomes import Crash, Failure, Outcome
 from runnerstone.packs import Pack, run_parcel
 from runnerstone.shields import shielded

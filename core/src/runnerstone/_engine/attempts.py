@@ -13,7 +13,7 @@ from runnerstone._context import where
 from runnerstone._engine.inputs import Input
 from runnerstone._engine.interrupts import raise_if_due
 from runnerstone._engine.logs import log_record
-from runnerstone._pickles import Pickled
+from runnerstone.contents import Pickled
 from runnerstone.contracts import Report
 from runnerstone.futures import TaskFuture
 from runnerstone.outcomes import Outcome

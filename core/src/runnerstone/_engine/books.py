@@ -5,10 +5,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from runnerstone._engine.attempts import Attempt
-from runnerstone.calls import Labels
+from runnerstone._problems import Problem, Skip
 from runnerstone.errors import FlowRunEndedError
+from runnerstone.labels import Labels
 from runnerstone.programs import Program
-from runnerstone.runs import FlowRun, Problem, Skip, TaskRun
+from runnerstone.runs import FlowRun, TaskRun
 from runnerstone.states import TROUBLE, State
 
 

@@ -19,14 +19,13 @@ from runnerstone._engine.outcomes import FLOW_FAILED, RETURNED, Conclusion, conc
 from runnerstone._engine.retries import delay_before_flow_retry
 from runnerstone._engine.steps import Blocking, Body, DroppedError, Pause, Steps, Until
 from runnerstone._engine.task_runs import Engine
-from runnerstone._tracebacks import hide_frames
+from runnerstone._tracebacks import hide_frames, with_note
 from runnerstone.calls import TaskCall
 from runnerstone.contexts import ambient_tags
 from runnerstone.contracts import TaskRunner
 from runnerstone.errors import FlowRunEndedError
 from runnerstone.futures import TaskFuture
 from runnerstone.options import FlowOptions
-from runnerstone.outcomes import with_note
 from runnerstone.runs import FlowRun
 from runnerstone.states import (
     AWAITING_RETRY,

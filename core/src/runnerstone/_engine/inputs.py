@@ -4,12 +4,12 @@ from typing import Any, Final
 
 import attrs
 
-from runnerstone._pickles import Pickled, dump, safe_repr
+from runnerstone._pickles import dump, safe_repr
+from runnerstone._problems import NoValue, Skip
 from runnerstone.annotations import AllowFailure, Quote, unmapped
-from runnerstone.contracts import Reference
+from runnerstone.contents import Pickled, Reference
 from runnerstone.errors import TaskFailedError
 from runnerstone.futures import TaskFuture
-from runnerstone.runs import NoValue, Skip
 from runnerstone.states import State
 
 Input = TaskFuture[Any] | AllowFailure | Quote

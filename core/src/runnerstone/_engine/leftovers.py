@@ -15,7 +15,8 @@ _NONE: Final[Any] = object()
 class Leftovers:
     """Attempts that are over, and whose calls' ends have not been reported: their code may run.
 
-    The record is changed by single operations, which are atomic. Whoever takes an attempt out has
+    The record is changed and copied by single operations, which are atomic (so is making a list of
+    it; making a tuple is not where Python has no GIL). Whoever takes an attempt out has
     done with it: who reports the call's end, or the timer's thread, which logs that it goes on.
 
     Attributes:
@@ -37,7 +38,7 @@ class Leftovers:
 
     def tell_all(self) -> None:
         """Log of all that is left that its code goes on."""
-        for attempt in tuple(self.attempts):
+        for attempt in list(self.attempts):
             self._tell(attempt)
 
     def _tell(self, attempt: Attempt) -> None:

@@ -6,9 +6,10 @@ import sys
 from collections.abc import Callable
 from typing import Final, ParamSpec, TextIO
 
+from runnerstone._problems import NoValue, Problem
 from runnerstone._tracebacks import hide_frames
 from runnerstone.outcomes import Crash, Failure
-from runnerstone.runs import NoValue, Problem, TaskRun
+from runnerstone.runs import TaskRun
 from runnerstone.states import TROUBLE, State
 
 P = ParamSpec("P")
@@ -40,6 +41,9 @@ class _ScriptHandler(logging.StreamHandler[TextIO]):
             super().emit(record)
 
 
+_script_handler: Final = _ScriptHandler()
+
+
 def _contained(log: Callable[P, None]) -> Callable[P, None]:
     """Keep what an application's filters and handlers raise from the engine, and print it.
 
@@ -68,7 +72,7 @@ def log_record(record: logging.LogRecord) -> None:
 def show_logs() -> None:
     """Show the library's log on stderr, unless the application configured logging."""
     if not _library_log.hasHandlers():
-        _library_log.addHandler(_ScriptHandler())
+        _library_log.addHandler(_script_handler)  # one, however many flow runs begin at once
         if _library_log.level == logging.NOTSET:
             _library_log.setLevel(logging.INFO)
 

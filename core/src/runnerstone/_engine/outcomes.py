@@ -9,9 +9,9 @@ import attrs
 from runnerstone._arguments import Template
 from runnerstone._engine.inputs import FOR_CALLS, Input, value_of
 from runnerstone._engine.task_runs import Engine
+from runnerstone._problems import Problem, Skip
+from runnerstone._tracebacks import with_note
 from runnerstone.futures import TaskFuture
-from runnerstone.outcomes import with_note
-from runnerstone.runs import Problem, Skip
 from runnerstone.states import Completed, Failed, State, StateType, aggregate
 
 Returned = Input | State

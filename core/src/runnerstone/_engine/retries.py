@@ -2,9 +2,10 @@
 
 from runnerstone._engine.attempts import Attempt
 from runnerstone._engine.logs import flow_log, log_raised, task_log
+from runnerstone._problems import Problem
 from runnerstone.options import FlowOptions, TaskOptions
 from runnerstone.outcomes import Crash, Failure
-from runnerstone.runs import FlowRun, Problem
+from runnerstone.runs import FlowRun
 from runnerstone.states import State
 
 

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 from runnerstone._engine.attempts import Attempt
 from runnerstone._engine.threads import SerialThread, TimerThread
 from runnerstone._engine.units import Member, Unit
-from runnerstone._pickles import Pickled
 from runnerstone.calls import TaskCall
-from runnerstone.contracts import Reference, TaskRunner
+from runnerstone.contents import Pickled, Reference
+from runnerstone.contracts import TaskRunner
 from runnerstone.outcomes import Outcome
 from runnerstone.packs import MOST_BYTES
 
@@ -40,6 +40,8 @@ PACK_SECONDS: Final = 0.03
 # A shorter one is not parted so that all slots get some: sending each part costs as much.
 LEAST_SECONDS: Final = 0.001
 MOST_CALLS: Final = 1000
+# Fewer calls than this, that would fill a pack, go alone: they gain little, and would end unevenly.
+FEWEST_CALLS: Final = 4
 # How many packs, or calls that go alone, the runner has for each slot: one is on its way.
 DEPTH: Final = 2
 # While calls wait that are not known to be small, twice as many are sent after this many seconds.
@@ -79,17 +81,17 @@ class Streams:
     def admit(self, calls: Sequence[tuple[TaskCall, Attempt]]) -> Sending:
         """Take calls that are ready; return what is to be sent now: some of them, maybe others."""
         sending: Sending = []
-        streams = set()
+        due: list[Stream] = []
         for call, attempt in calls:
             stream = self._stream_of(call, attempt)
             if stream is None:
                 sending.append((call, attempt))
-            else:
-                stream.add(call, attempt)
-                streams.add(stream)
-        if streams and not self.slots:
-            self.ask()
-        for stream in streams:
+                continue
+            if not self.slots:
+                self.ask()
+            if stream.add(call, attempt) and stream not in due:
+                due.append(stream)
+        for stream in due:
             sending += stream.take()
         return sending
 
@@ -98,7 +100,9 @@ class Streams:
         program = attempt.program
         if program not in self._streams:
             self._streams.setdefault(program, self._made(attempt))
-        if attempt.past.crashes or any(type(it) is Reference for it in call.upstream):
+        if attempt.past.crashes:
+            return None
+        if call.upstream and any(type(it) is Reference for it in call.upstream):
             return None
         return self._streams[program]
 
@@ -154,10 +158,16 @@ class Stream:
         self._seconds: float | None = None  # what a call takes
         self._nbytes = 0.0  # of a value
 
-    def add(self, call: TaskCall, attempt: Attempt) -> None:
-        """Take a call that is ready; `take` gives it to the runner."""
+    def add(self, call: TaskCall, attempt: Attempt) -> bool:
+        """Have a call that is ready wait; return whether something is to be sent now."""
         attempt.sender = self
-        self._waiting.append((call, attempt))
+        with self.lock:
+            self._waiting.append((call, attempt))
+            has_room = self._has_room()
+            widens = not has_room and self._may_widen()
+        if widens:
+            self._widen_later()
+        return has_room
 
     def cancel(self, attempt: Attempt) -> None:
         """Forget a call that waits: as its attempt is over, it will be passed over."""
@@ -171,6 +181,10 @@ class Stream:
                 sending.append((unit.call, unit))
             else:  # they were cancelled just now
                 self._forget(unit)
+        with self.lock:
+            widens = self._may_widen()
+        if widens:
+            self._widen_later()
         return sending
 
     def ended(self, unit: Unit, outcomes: Sequence[Outcome], back: Sequence[Member] = ()) -> None:
@@ -193,8 +207,10 @@ class Stream:
             self._measure(outcomes)
             if self._is_small():
                 self._factor = 1
+            is_waiting = bool(self._waiting)
         self._streams.ask_again()
-        self.owner.send(self.take())
+        if is_waiting:
+            self.owner.send(self.take())
 
     def _forget(self, unit: Unit) -> None:
         with self.lock:
@@ -207,8 +223,7 @@ class Stream:
         members: list[Member] = []
         nbytes = 0
         with self.lock:
-            if self._units >= self._streams.slots * DEPTH * self._factor:
-                self._widen_later()
+            if not self._has_room():
                 return members
             size = self._size()
             while self._waiting and len(members) < size:
@@ -225,7 +240,7 @@ class Stream:
 
     def _size(self) -> int:
         """How many calls go together; under the lock."""
-        if self._seconds is None:
+        if self._seconds is None or not self._is_small():
             return 1
         seconds = max(self._seconds, 1e-6)
         most = min(PACK_SECONDS / seconds, MOST_BYTES / max(self._nbytes, 1.0), self._most)
@@ -251,15 +266,24 @@ class Stream:
             self._seconds += WEIGHT * (seconds - self._seconds)
             self._nbytes += WEIGHT * (nbytes / len(ends) - self._nbytes)
 
-    def _widen_later(self) -> None:
-        """Have more sent before long, unless calls turn out to be small; under the lock."""
+    def _has_room(self) -> bool:
+        """Whether the runner is to be given more; under the lock."""
+        return self._units < self._streams.slots * DEPTH * self._factor
+
+    def _may_widen(self) -> bool:
+        """Whether more is to be sent before long, unless calls turn out to be small; likewise."""
         if self._waiting and not self._is_widening and not self._is_small():
             self._is_widening = True
-            widen = partial(self.owner.reporter.call, self._widen)
-            self.owner.timer.call_later(WIDENING_SECONDS, widen)
+            return True
+        return False
+
+    def _widen_later(self) -> None:
+        widen = partial(self.owner.reporter.call, self._widen)
+        self.owner.timer.call_later(WIDENING_SECONDS, widen)
 
     def _is_small(self) -> bool:
-        return self._seconds is not None and self._seconds <= PACK_SECONDS / 2
+        """Whether calls take so little that they gain from being packed; likewise."""
+        return self._seconds is not None and self._seconds <= PACK_SECONDS / FEWEST_CALLS
 
     def _widen(self) -> None:
         """Send more, as nothing says that calls are small; on the reporter's thread."""

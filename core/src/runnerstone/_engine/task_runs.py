@@ -60,17 +60,20 @@ from runnerstone._engine.streams import Streams
 from runnerstone._engine.threads import SerialThread, TimerThread
 from runnerstone._engine.units import Unit
 from runnerstone._engine.verdicts import judge, note_of
-from runnerstone._pickles import Pickled, dump_arguments
+from runnerstone._pickles import dump_arguments
+from runnerstone._problems import NoValue, Problem, Skip
 from runnerstone._records import record_of
-from runnerstone.calls import Labels, TaskCall
+from runnerstone.calls import TaskCall
+from runnerstone.contents import Pickled
 from runnerstone.contexts import FlowRunContext, RunLogger, ambient_tags
 from runnerstone.contracts import Report, TaskRunner, refuse
 from runnerstone.errors import FlowRunEndedError, ResultGoneError, UnpicklableError
 from runnerstone.futures import TaskFuture
+from runnerstone.labels import Labels
 from runnerstone.options import FlowOptions
 from runnerstone.outcomes import Crash, Outcome
 from runnerstone.programs import Program
-from runnerstone.runs import FlowRun, NoValue, Problem, Skip
+from runnerstone.runs import FlowRun
 from runnerstone.states import (
     COMPLETED,
     Cancelled,
@@ -85,6 +88,8 @@ from runnerstone.tasks import Task
 # A call that travels is given this much longer, in seconds: it ends itself if its code can be
 # interrupted, which spares its worker.
 TRAVELLERS_GRACE: Final = 0.2
+# Of which many runs can have the same.
+NO_KEYWORDS: Final[Mapping[str, Any]] = {}
 
 
 class Engine:
@@ -151,7 +156,7 @@ class Engine:
                 f"task {task.name!r} was given unmapped(...), which is for map(): pass the value "
                 "itself"
             )
-        arguments: Arguments = (args, kwargs) if template is None else template
+        arguments: Arguments = (args, kwargs or NO_KEYWORDS) if template is None else template
         refusal: UnpicklableError | None = None
         if self._travels:
             try:
@@ -161,7 +166,7 @@ class Engine:
         labels = None
         if task.options.task_run_name is not None or not ambient_tags.get() <= task.tags:
             labels = Labels(task.run_name(args, kwargs), ambient_tags.get() | task.tags)
-        attempt = self._enter(task, arguments, upstream, awaited, labels, map_index)
+        attempt = self._enter(task, arguments, upstream or (), awaited, labels, map_index)
         run = attempt.future._run
         try:
             log_submission(run)
@@ -618,14 +623,14 @@ class Engine:
     def close_all(self) -> None:
         """Take nothing new, nor do flow runs within."""
         self.book.close_now()
-        for child in tuple(self.children):
+        for child in list(self.children):
             child.close_all()
 
     def cancel_all(self) -> None:
         """Cancel all that is live, also in flow runs within, and take nothing new."""
         for attempt in reversed(self.book.close_now()):  # so that none is skipped
             self.cancel(attempt.future)
-        for child in tuple(self.children):
+        for child in list(self.children):
             child.cancel_all()
 
     def stop(self) -> None:

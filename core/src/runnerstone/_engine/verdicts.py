@@ -6,8 +6,9 @@ from typing import Final
 import attrs
 
 from runnerstone._engine.inputs import Input, future_of
+from runnerstone._problems import NoValue, Problem
 from runnerstone.outcomes import Crash, Failure, Outcome
-from runnerstone.runs import NoValue, Problem, TaskRun
+from runnerstone.runs import TaskRun
 from runnerstone.states import COMPLETED, Cancelled, Crashed, Failed, State, StateType
 
 TASK_FAILED: Final = Failed("Task run encountered an exception.")

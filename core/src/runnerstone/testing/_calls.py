@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from runnerstone import Task
-from runnerstone.calls import FlowRunInfo
+from runnerstone.labels import FlowRunInfo
 from runnerstone.programs import Program
 from runnerstone.task_runners import Outcome, Pickled, Reference, Report, TaskCall, TaskRunner
 from runnerstone.testing._suites import Suite

@@ -11,6 +11,7 @@ from runnerstone.testing._marks import MarkTests
 from runnerstone.testing._options import OptionTests
 from runnerstone.testing._orders import OrderTests
 from runnerstone.testing._outcomes import OutcomeTests
+from runnerstone.testing._packs import PackTests
 from runnerstone.testing._reports import ReportTests
 from runnerstone.testing._upstreams import UpstreamTests
 from runnerstone.testing._values import ValueTests
@@ -29,6 +30,7 @@ class TaskRunnerContract(
     DeadlineTests,
     ExceptionTests,
     CrashTests,
+    PackTests,
     EndingTests,
     FlowRunTests,
 ):

@@ -82,8 +82,7 @@ class Pool:
             for worker in self._workers:
                 if worker.job is not None and worker.job.call.id == call.id:
                     worker.job.is_cancelled = True
-                    worker.doomed = True
-                    worker.kill()
+                    self._doom(worker)
                     return
 
     def stop(self) -> None:
@@ -94,9 +93,10 @@ class Pool:
             self._stopped = True
             self._waiting.clear()
         shielded(lambda: None)  # a process that was being started is among the workers now
-        for worker in self._workers:
-            if worker.job is not None:
-                worker.kill()
+        with self._lock:
+            for worker in self._workers:
+                if worker.job is not None:
+                    self._doom(worker)
         if self._pump is not None:
             self._ring()
             self._pump.join()
@@ -110,6 +110,12 @@ class Pool:
         self._sources.close()
         self._bell.close()
         self._listener.close()
+
+    def _doom(self, worker: WorkerProcess) -> None:
+        """Kill a process, unless it was killed or has died: its pid may be another's; locked."""
+        if not worker.doomed:
+            worker.doomed = True
+            worker.kill()
 
     def _may_hire(self) -> bool:
         """Whether a process is to be started for what waits; under the lock, and then `_hire`."""
@@ -236,6 +242,8 @@ class Pool:
 
     def _bury(self, worker: WorkerProcess) -> None:
         self._sources.remove(worker)
+        with self._lock:
+            worker.doomed = True
         worker.bury()
         with self._lock:
             worker.is_gone = True

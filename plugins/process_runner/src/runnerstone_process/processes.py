@@ -53,7 +53,7 @@ class WorkerProcess:
         is_ready: It has started; until then nothing is sent to it but its settings. Guarded by the
             runner's lock, as are the next.
         job: What it executes; None if it is idle.
-        doomed: It has been killed or has died, and the pump has not noticed yet.
+        doomed: It has been killed or has died: its pid may be another's by now.
         is_gone: The pump has noticed that it ended.
     """
 
