@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.timeout(300)
 def test_quick_form_measures_every_engine(tmp_path):
     prefixes = ["loop", "pack", "bytes", "memory_dask", "memory_ray", "start_resolution"]
-    command = [sys.executable, "-m", "benchmarks", "--quick", "--output", str(tmp_path), *prefixes]
+    options = ["--quick", "--runs", "1", "--output", str(tmp_path)]
+    command = [sys.executable, "-m", "benchmarks", *prefixes, *options]
 
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
