@@ -39,8 +39,8 @@ ATTRS = (
 )
 PLUGINS = (
     "Importing `importlib_metadata` and reading the entry points of all that is installed takes "
-    "most of it, and more the more is installed. Importing the class takes 7 to 10 ms, Dask's 45: it "
-    "brings `asyncio` and `packaging`."
+    "most of it, and more the more is installed. Importing the class takes 7 to 10 ms, Dask's 45: "
+    "it brings `asyncio` and `packaging`."
 )
 ENTRY_POINTS = """
 import time
