@@ -24,9 +24,9 @@ class Limit:
 
 
 LIMITS: Mapping[str, Limit] = {
-    "blocks_pending": Limit(16, "blocks of memory held for a run that waits for a thread"),
+    "blocks_pending": Limit(14, "blocks of memory held for a run that waits for a thread"),
     "blocks_ended": Limit(10, "blocks of memory held for a run that has ended, with its future"),
-    "bytes_pending": Limit(1_400, "bytes held for a run that waits for a thread"),
+    "bytes_pending": Limit(1_300, "bytes held for a run that waits for a thread"),
     "bytes_ended": Limit(700, "bytes held for a run that has ended, with its future"),
     "calls_run": Limit(48, "functions of runnerstone called for a run on threads"),
     "calls_edge": Limit(4, "functions of runnerstone called for a future in an argument"),

@@ -92,7 +92,7 @@ def comparisons(*, quick: bool) -> list[Comparison]:
 
 
 def _on_engine(name: str, module: str, *, quick: bool) -> Comparison:
-    count, first = (200, 50) if quick else (20_000, 5_000)
+    count, first = (200, 50) if quick else (100_000, 25_000)
     stream = Probe(f"streamed_on({name!r}, {count}, {first}, {SETTINGS[name]!r})", MEGABYTE)
     return Comparison(
         name=f"memory_{name}",

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -23,7 +24,7 @@ LABELS = {
     "pack_loop_dask": "Dask",
     "pack_loop_ray": "Ray",
 }
-STYLE = {
+STYLE: Any = {  # its type depends on the version
     "svg.hashsalt": "runnerstone",  # as is what follows, so that equal results are equal files
     "svg.fonttype": "none",
     "font.family": "sans-serif",

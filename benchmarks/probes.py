@@ -1,6 +1,7 @@
 """What is measured of a process's memory, each in a fresh process; see `memory`."""
 
 import gc
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -8,11 +9,12 @@ from typing import Any
 import psutil
 
 from benchmarks.threads import CONCURRENT, WORKERS, noop, plain_noop
-from benchmarks.ways import echo, silence
+from benchmarks.ways import echo, locate, silence
 from runnerstone import flow
 from runnerstone.task_runners import TaskRunner, resolve_task_runner
 
 BUFFER = 1_000
+SETTLING_SECONDS = 3.0
 
 silence()
 
@@ -34,11 +36,27 @@ def family_bytes() -> int:
     return total
 
 
-def streamed(runner: TaskRunner, count: int, first: int, measure: Callable[[], int]) -> list[int]:
-    """Stream runs through a flow; the bytes after the first so many, and at the end."""
+def streamed(
+    runner: TaskRunner,
+    count: int,
+    first: int,
+    measure: Callable[[], int],
+    settling_seconds: float = 0.0,
+) -> list[int]:
+    """Stream runs through a flow; the bytes after the first so many, and at the end.
+
+    Args:
+        runner: Where they run.
+        count: How many.
+        first: After how many of them is measured.
+        measure: What is measured.
+        settling_seconds: How long the engine has, after its first calls, to start what it starts.
+    """
 
     @flow(task_runner=runner)
     def stream() -> list[int]:
+        locate.map(range(10)).result()
+        time.sleep(settling_seconds)
         before = 0
         numbers = echo.map(range(count), buffersize=BUFFER)
         for number, future in enumerate(numbers, start=1):
@@ -58,7 +76,7 @@ def streamed_on_threads(count: int, first: int) -> list[int]:
 def streamed_on(name: str, count: int, first: int, settings: dict[str, Any]) -> list[int]:
     """On an engine of its own: the bytes of the driver and of all that it has started."""
     runner = type(resolve_task_runner(name))(**settings)
-    return streamed(runner, count, first, family_bytes)
+    return streamed(runner, count, first, family_bytes, SETTLING_SECONDS)
 
 
 def held(count: int) -> list[int]:

@@ -38,8 +38,9 @@ ATTRS = (
     "our own classes of options, records and task runners."
 )
 PLUGINS = (
-    "The reference alone, importing `importlib_metadata` and reading the entry points of all that "
-    "is installed, takes longer; as much again is importing the plugin's class."
+    "Importing `importlib_metadata` and reading the entry points of all that is installed takes "
+    "most of it, and more the more is installed. Importing the class takes 7 to 10 ms, Dask's 45: "
+    "it brings `asyncio` and `packaging`."
 )
 ENTRY_POINTS = """
 import time
