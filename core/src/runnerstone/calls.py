@@ -356,10 +356,8 @@ class TaskCall(Interruptible):
                     problem = Failure.of(value, travels=self._travels)
                 value = None
         if self._travels:
-            return self._travelling(
-                Outcome(value, problem, state=state, started=started, ended=ended, where=where())
-            )
-        return Outcome(value, problem, state=state, started=started, ended=ended, where=where())
+            return self._travelling(Outcome(value, problem, state, started, ended, where()))
+        return Outcome(value, problem, state, started, ended, where())
 
     def _travelling(self, outcome: Outcome) -> Outcome:
         """The outcome as it can travel, with what was logged."""

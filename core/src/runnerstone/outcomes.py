@@ -153,10 +153,10 @@ class Outcome:
 
     value: Any = None
     problem: Failure | Crash | None = None
-    state: State | None = attrs.field(default=None, kw_only=True)
-    started: float | None = attrs.field(default=None, kw_only=True)
-    ended: float | None = attrs.field(default=None, kw_only=True)
-    where: str | None = attrs.field(default=None, kw_only=True)
+    state: State | None = None  # positional, as those below: keywords cost twice as much
+    started: float | None = None
+    ended: float | None = None
+    where: str | None = None
     records: Sequence[dict[str, Any]] = attrs.field(default=(), kw_only=True)
     progress: bytes | None = attrs.field(default=None, kw_only=True)
 
