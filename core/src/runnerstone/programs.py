@@ -106,6 +106,11 @@ class Program:
         program._fn = task.fn
         return program
 
+    @staticmethod
+    def arrived(digest: bytes) -> "Program | None":
+        """The program with this digest, if it has come to this process; None if it has not."""
+        return _arrivals.get(digest)
+
     @property
     def digest(self) -> bytes:
         """A digest, 16 bytes: programs with the same need to be sent to a worker only once."""

@@ -157,6 +157,7 @@ class Stream:
         self._is_widening = False  # whether the timer will change that
         self._seconds: float | None = None  # what a call takes
         self._nbytes = 0.0  # of a value
+        self._is_uneven = False  # whether something that waits has come back from behind a slow one
 
     def add(self, call: TaskCall, attempt: Attempt) -> bool:
         """Have a call that is ready wait; return whether something is to be sent now."""
@@ -204,6 +205,7 @@ class Stream:
             attempt.sender = self
         with self.lock:
             self._waiting.extendleft(reversed(back))
+            self._is_uneven |= bool(back)
             self._measure(outcomes)
             if self._is_small():
                 self._factor = 1
@@ -236,6 +238,7 @@ class Stream:
                     members.append((call, attempt))
             if members:
                 self._units += 1
+            self._is_uneven &= bool(self._waiting)
         return members
 
     def _size(self) -> int:
@@ -245,7 +248,8 @@ class Stream:
         seconds = max(self._seconds, 1e-6)
         most = min(PACK_SECONDS / seconds, MOST_BYTES / max(self._nbytes, 1.0), self._most)
         share = len(self._waiting) / (self._streams.slots * DEPTH)
-        return max(int(min(most, max(share, LEAST_SECONDS / seconds))), 1)
+        least = 1.0 if self._is_uneven else LEAST_SECONDS / seconds
+        return max(int(min(most, max(share, least))), 1)
 
     def _measure(self, outcomes: Iterable[Outcome]) -> None:
         """Take account of how long calls took, and how large their values were; under the lock."""

@@ -15,12 +15,12 @@ from runnerstone.programs import Program
 from runnerstone.task_runners import Crash, Outcome, Pickled, Reference, TaskCall
 from runnerstone_dask.entries import Entry, key_of
 from runnerstone_dask.schedulers import PROGRAM_PREFIX
-from runnerstone_dask.workers import load_program, run_call
+from runnerstone_dask.workers import load_program, place_of, run_call
 
 # Of one graph: the scheduler takes it in at once, and does nothing else meanwhile.
 GRAPH_CALLS: Final = 500
 GRAPH_BYTES: Final = 4 * 1024 * 1024
-# A program above this, in bytes, does not go in each call.
+# A program above this, in bytes, does not go through the scheduler.
 LARGE_PROGRAM: Final = 16 * 1024
 # Of all that Dask has at a time; the rest waits here.
 CALLS_AT_ONCE: Final = 10_000
@@ -229,16 +229,19 @@ class Pump:
         return entry.contents
 
     def _program(self, program: Program) -> Any:
-        """The program as calls take it: pickled, in the graph; or the future of a large one.
+        """The program as calls take it: the digest of one that the scheduler keeps for the workers.
 
-        A small one is no key of its own, since Dask sends a call to where what it needs is: a few
-        calls of one task would queue for the one worker that has their program.
+        Or the future of a large one. No other is a key of its own, since Dask sends a call to where
+        what it needs is: a few calls of one task would queue for the worker that has their program.
         """
         item = self._programs.get(program.digest)
         if item is None or (type(item) is not bytes and item.status not in {"finished", "pending"}):
-            item = pickle.dumps(program, protocol=5)
-            if len(item) > LARGE_PROGRAM:
-                item = self._spread(program, item)
+            pickled = pickle.dumps(program, protocol=5)
+            if len(pickled) > LARGE_PROGRAM:
+                item = self._spread(program, pickled)
+            else:
+                item = program.digest
+                self._client.set_metadata(place_of(item, self._topic), pickled)
             self._programs[program.digest] = item
         return item
 

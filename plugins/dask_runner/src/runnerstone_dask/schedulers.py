@@ -90,6 +90,7 @@ def at_most_once(owner: str, topic: str) -> Any:  # noqa: C901  # a class that h
         def remove_client(self, scheduler: Any, client: str) -> None:
             if client == owner:
                 scheduler.remove_plugin(topic)
+                scheduler.task_metadata.pop(topic, None)  # the programs
                 scheduler._broker._topics.pop(topic, None)  # noqa: SLF001  # or it keeps it for ever
 
     return AtMostOnce()

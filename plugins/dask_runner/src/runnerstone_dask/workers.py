@@ -29,7 +29,7 @@ def run_call(
     Args:
         contents: The contents of the call's parcel, pickled if they came in the graph.
         kept: The values that the parcel's references stand for.
-        program: The call's, pickled if it came in the graph.
+        program: The call's; the digest of one that the scheduler keeps.
         topic: Whom to tell: the topic of the driver's client.
         limit: Size up to which a value goes with the outcome, in bytes.
 
@@ -45,7 +45,10 @@ def run_call(
     def tell(progress: bytes) -> None:
         worker.log_event(topic, ["progressed", key, progress])
 
-    outcome = run_parcel(_loaded(program), _loaded(contents), *kept, tell=tell)
+    if isinstance(program, bytes):
+        program = Program.arrived(program) or _fetched(program, worker, topic)
+    loaded: Pickled = pickle.loads(contents) if isinstance(contents, bytes) else contents
+    outcome = run_parcel(program, loaded, *kept, tell=tell)
     sent, value = outcome.parted(limit)
     nbytes = 0 if value is None else value.nbytes
     # Before the call's end: the two go the same way, in order.
@@ -58,5 +61,15 @@ def where() -> str:
     return f"{platform.node()}:{os.getpid()}/{threading.current_thread().name}"
 
 
-def _loaded(item: Any) -> Any:
-    return pickle.loads(item) if isinstance(item, bytes) else item
+def place_of(digest: bytes, topic: str) -> list[str]:
+    """Where the scheduler keeps a program, in what Dask calls metadata."""
+    return [topic, digest.hex()]
+
+
+def _fetched(digest: bytes, worker: Any, topic: str) -> Program:
+    """A program that this process has not seen, from the scheduler."""
+    from distributed.utils import sync  # loaded in a worker
+
+    get = worker.scheduler.get_metadata
+    program: Program = pickle.loads(sync(worker.loop, get, keys=place_of(digest, topic)))
+    return program
