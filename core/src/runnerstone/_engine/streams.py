@@ -80,6 +80,8 @@ class Streams:
 
     def admit(self, calls: Sequence[tuple[TaskCall, Attempt]]) -> Sending:
         """Take calls that are ready; return what is to be sent now: some of them, maybe others."""
+        if len(calls) == 1:
+            return self._admit_one(*calls[0])
         sending: Sending = []
         due: list[Stream] = []
         for call, attempt in calls:
@@ -94,6 +96,16 @@ class Streams:
         for stream in due:
             sending += stream.take()
         return sending
+
+    def _admit_one(self, call: TaskCall, attempt: Attempt) -> Sending:
+        stream = self._stream_of(call, attempt)
+        if stream is None:
+            return [(call, attempt)]
+        if not self.slots:
+            self.ask()
+        if stream.sends_at_once():
+            return stream.sending([(call, attempt)])
+        return stream.take() if stream.add(call, attempt) else []
 
     def _stream_of(self, call: TaskCall, attempt: Attempt) -> "Stream | None":
         """The stream of a call; None if it goes alone."""
@@ -159,6 +171,14 @@ class Stream:
         self._nbytes = 0.0  # of a value
         self._is_uneven = False  # whether something that waits has come back from behind a slow one
 
+    def sends_at_once(self) -> bool:
+        """Whether a call shall not wait, as none does and there is room; it counts as sent then."""
+        with self.lock:
+            if self._waiting or not self._has_room():
+                return False
+            self._units += 1
+            return True
+
     def add(self, call: TaskCall, attempt: Attempt) -> bool:
         """Have a call that is ready wait; return whether something is to be sent now."""
         attempt.sender = self
@@ -177,68 +197,66 @@ class Stream:
         """What is to be sent now, of what waits."""
         sending: Sending = []
         while members := self._next():
-            unit = Unit(self, members)
-            if unit.attempts:
-                sending.append((unit.call, unit))
-            else:  # they were cancelled just now
-                self._forget(unit)
-        with self.lock:
-            widens = self._may_widen()
-        if widens:
-            self._widen_later()
+            sending += self.sending(members)
         return sending
 
-    def ended(self, unit: Unit, outcomes: Sequence[Outcome], back: Sequence[Member] = ()) -> None:
-        """Something that was sent has ended: send what is due now.
+    def sending(self, members: Sequence[Member]) -> Sending:
+        """Calls that go together, as they are sent; nothing if they were cancelled just now."""
+        unit = Unit(self, members)
+        if unit.attempts:
+            return [(unit.call, unit)]
+        self.ended(unit)
+        return []
+
+    def ended(
+        self, unit: Unit | None, outcomes: Sequence[Outcome] = (), back: Sequence[Member] = ()
+    ) -> None:
+        """Send what is due now, since something has ended that was sent, or a part of it.
 
         Args:
-            unit: What has ended.
+            unit: What has ended; None if only a part has.
             outcomes: How its calls ended.
             back: Its calls that were not executed.
         """
-        self._forget(unit)
-        self.learn(outcomes, back)
-
-    def learn(self, outcomes: Sequence[Outcome], back: Sequence[Member] = ()) -> None:
-        """The same, of something that has not ended, and tells of a part."""
         for _, attempt in back:
             attempt.sender = self
         with self.lock:
-            self._waiting.extendleft(reversed(back))
-            self._is_uneven |= bool(back)
-            self._measure(outcomes)
-            if self._is_small():
-                self._factor = 1
+            if unit is not None and not unit.is_over:
+                unit.is_over = True
+                self._units -= 1
+            if back:
+                self._waiting.extendleft(reversed(back))
+                self._is_uneven = True
+            if outcomes:
+                self._measure(outcomes)
             is_waiting = bool(self._waiting)
         self._streams.ask_again()
         if is_waiting:
             self.owner.send(self.take())
 
-    def _forget(self, unit: Unit) -> None:
-        with self.lock:
-            if not unit.is_over:
-                unit.is_over = True
-                self._units -= 1
-
     def _next(self) -> list[Member]:
         """The calls that go next, together; none if none shall."""
-        members: list[Member] = []
-        nbytes = 0
         with self.lock:
-            if not self._has_room():
-                return members
-            size = self._size()
-            while self._waiting and len(members) < size:
-                call, attempt = self._waiting[0]
-                nbytes += call.nbytes
-                if members and nbytes > MOST_BYTES:
-                    break
-                self._waiting.popleft()
-                if not attempt.over:
-                    members.append((call, attempt))
-            if members:
-                self._units += 1
-            self._is_uneven &= bool(self._waiting)
+            members = self._taken() if self._has_room() else []
+            widens = not members and self._may_widen()
+        if widens:
+            self._widen_later()
+        return members
+
+    def _taken(self) -> list[Member]:
+        """The same, as they leave those that wait; under the lock."""
+        members: list[Member] = []
+        size, nbytes = self._size(), 0
+        while self._waiting and len(members) < size:
+            call, attempt = self._waiting[0]
+            nbytes += call.nbytes
+            if members and nbytes > MOST_BYTES:
+                break
+            self._waiting.popleft()
+            if not attempt.over:
+                members.append((call, attempt))
+        self._units += bool(members)
+        self._is_uneven = self._is_uneven and bool(self._waiting)
         return members
 
     def _size(self) -> int:
@@ -253,22 +271,21 @@ class Stream:
 
     def _measure(self, outcomes: Iterable[Outcome]) -> None:
         """Take account of how long calls took, and how large their values were; under the lock."""
-        begins, ends, nbytes = [], [], 0
-        for outcome in outcomes:
-            if outcome.started is not None and outcome.ended is not None:
-                begins.append(outcome.started)
-                ends.append(outcome.ended)
-                if isinstance(outcome.value, (Pickled, Reference)):
-                    nbytes += outcome.value.nbytes or 0
-        if not ends:
+        executed = [it for it in outcomes if it.started is not None and it.ended is not None]
+        if not executed:
             return
+        count = len(executed)
+        took = max(it.ended or 0 for it in executed) - min(it.started or 0 for it in executed)
+        values = [it.value for it in executed if isinstance(it.value, (Pickled, Reference))]
+        nbytes = sum(value.nbytes or 0 for value in values) / count
         # A call may have been slow for once, as the first is that has a worker import something.
-        seconds = min((max(ends) - min(begins)) / len(ends), 2 * PACK_SECONDS)
-        if self._seconds is None:
-            self._seconds, self._nbytes = seconds, nbytes / len(ends)
-        else:
-            self._seconds += WEIGHT * (seconds - self._seconds)
-            self._nbytes += WEIGHT * (nbytes / len(ends) - self._nbytes)
+        seconds = min(took / count, 2 * PACK_SECONDS)
+        weight = 1.0 if self._seconds is None else WEIGHT
+        before = self._seconds or 0.0
+        self._seconds = before + weight * (seconds - before)
+        self._nbytes += weight * (nbytes - self._nbytes)
+        if self._is_small():
+            self._factor = 1
 
     def _has_room(self) -> bool:
         """Whether the runner is to be given more; under the lock."""

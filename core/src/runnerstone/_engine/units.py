@@ -87,7 +87,7 @@ class Unit(Report):
         if not all(it.over for it in self._left()):
             return False
         self._stream.owner.cancel_call(self.call)
-        self._stream.ended(self, ())
+        self._stream.ended(self)
         return True
 
     def _left(self) -> list[Attempt]:
@@ -111,7 +111,7 @@ class Unit(Report):
             told = self._told(news)
             back = self._back(news)
             current = self.attempts[-1] if self.attempts else None
-        self._stream.learn(news.outcomes, back)
+        self._stream.ended(None, news.outcomes, back)
         if current is not None:
             current.started(news.where)
             self._drop_if_unneeded()
