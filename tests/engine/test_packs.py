@@ -560,3 +560,47 @@ def test_cancelling_all_sends_nothing_more(closed_gate):
 
     assert all(future.cancelled() for future in futures)
     assert len(runner.sent) < 20
+
+
+# A task runner that reports by `done`, maybe inside ``submit``
+
+
+def test_task_runner_may_refuse_many_that_wait(runner):
+    class RefusingTaskRunner(PostTaskRunner):
+        def submit(self, call: TaskCall, report: Report) -> None:
+            if call.program.task_name == "echo":
+                raise RuntimeError("not today")
+            super().submit(call, report)
+
+    def body():
+        first = nap.submit(0.1)
+        return echo.map(range(1000), wait_for=[first])
+
+    _, futures = recorded(RefusingTaskRunner(), body)
+
+    assert all("not today" in str(future.state.message) for future in futures)
+
+
+def test_end_that_follows_on_progress_is_taken_after_it():
+    class DoneTaskRunner(PostTaskRunner):
+        """Tells of both by the thread that executes, at once one after the other."""
+
+        def submit(self, call: TaskCall, report: Report) -> None:
+            self._pool.submit(self._execute, pickle.loads(pickle.dumps(call)), report)
+
+        def _execute(self, call: TaskCall, report: Report) -> None:
+            told = []
+            parcel = call.parcel()
+            outcome = run_parcel(call.program, parcel.contents, tell=told.append)
+            for progress in told:
+                report.progressed(progress)
+            report.done(outcome)
+
+    @task
+    def pause_at_times(number: int) -> int:
+        time.sleep(0.12 if number % 37 == 36 else 0.0005)
+        return number
+
+    runner = DoneTaskRunner(max_workers=4, told_slots=4)
+
+    assert run(runner, lambda: pause_at_times.map(range(600)).result()) == [*range(600)]

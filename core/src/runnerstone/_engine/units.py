@@ -64,7 +64,9 @@ class Unit(Report):
         self._stream.owner.reporter.call(partial(self._go_on, progress))
 
     def done(self, outcome: Outcome) -> None:
-        self._end(outcome)
+        # Behind the progress that was told before, whose calls' end this one is not. Nor may an end
+        # that is reported inside ``submit`` send more there: that would go as deep as calls wait.
+        self.post(outcome)
         raise_if_due()
 
     def post(self, outcome: Outcome) -> None:
