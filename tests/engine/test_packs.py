@@ -11,6 +11,7 @@ import attrs
 import pytest
 
 from runnerstone import as_completed, flow, get_run_context, get_run_logger, task, unmapped
+from runnerstone._engine import units
 from runnerstone.task_runners import (
     Capabilities,
     Outcome,
@@ -544,6 +545,35 @@ def test_pack_is_taken_apart_whose_cancelled_call_does_not_end(closed_gate):
     assert isinstance(pack, Pack)
     assert futures[250].cancelled()
     assert run.state.is_cancelled()
+
+
+def test_calls_may_be_cancelled_while_a_pack_is_made_of_them(runner, monkeypatch):
+    futures: dict[str, Any] = {}
+    cancelled = []
+
+    def cancel_all(calls) -> None:
+        cancelled.extend(futures[call.name].cancel() for call in calls)
+
+    def make(calls) -> Pack:
+        monkeypatch.setattr(units, "Pack", Pack)
+        cancelling = threading.Thread(target=cancel_all, args=[calls], daemon=True)
+        cancelling.start()
+        cancelling.join(0.2)
+        return Pack(calls)
+
+    monkeypatch.setattr(units, "Pack", make)
+
+    def body() -> list[Any]:
+        first = nap.submit(0.3)
+        following = echo.map(range(300), wait_for=[first])
+        futures.update({future.name: future for future in following})
+        return following
+
+    _, told = recorded(runner, body)
+
+    ends = [future.state.name for future in told]
+    assert ends.count("Cancelled") == cancelled.count(True) > 0
+    assert ends.count("Completed") == 300 - cancelled.count(True)
 
 
 def test_cancelling_all_sends_nothing_more(closed_gate):

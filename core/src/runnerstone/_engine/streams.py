@@ -175,12 +175,8 @@ class Stream:
     def take(self) -> Sending:
         """What is to be sent now, of what waits."""
         sending: Sending = []
-        while members := self._next():
-            unit = Unit(self, members)
-            if unit.attempts:
-                sending.append((unit.call, unit))
-            else:  # they were cancelled just now
-                self._forget(unit)
+        while unit := self._next():
+            sending.append((unit.call, unit))
         with self.lock:
             widens = self._may_widen()
         if widens:
@@ -218,24 +214,30 @@ class Stream:
                 unit.is_over = True
                 self._units -= 1
 
-    def _next(self) -> list[Member]:
-        """The calls that go next, together; none if none shall."""
+    def _next(self) -> Unit | None:
+        """The calls that go next, together; None if none shall."""
+        with self.lock:
+            while self._has_room() and (members := self._first()):
+                unit = Unit(self, members)  # whole before the lock is free for who cancels a call
+                if unit.attempts:
+                    self._units += 1
+                    return unit
+                unit.is_over = True  # they were cancelled just now
+        return None
+
+    def _first(self) -> list[Member]:
+        """Take what goes next of what waits, those that are over left out; under the lock."""
         members: list[Member] = []
         nbytes = 0
-        with self.lock:
-            if not self._has_room():
-                return members
-            size = self._size()
-            while self._waiting and len(members) < size:
-                call, attempt = self._waiting[0]
-                nbytes += call.nbytes
-                if members and nbytes > MOST_BYTES:
-                    break
-                self._waiting.popleft()
-                if not attempt.over:
-                    members.append((call, attempt))
-            if members:
-                self._units += 1
+        size = self._size()
+        while self._waiting and len(members) < size:
+            call, attempt = self._waiting[0]
+            nbytes += call.nbytes
+            if members and nbytes > MOST_BYTES:
+                break
+            self._waiting.popleft()
+            if not attempt.over:
+                members.append((call, attempt))
         return members
 
     def _size(self) -> int:

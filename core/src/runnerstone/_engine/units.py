@@ -35,7 +35,7 @@ class Unit(Report):
     __slots__ = ("_is_watched", "_stream", "attempts", "call", "is_over")
 
     def __init__(self, stream: "Stream", members: Sequence[Member]) -> None:
-        """Put together what is to be sent.
+        """Put together what is to be sent; under the stream's lock.
 
         Args:
             stream: Its calls'.
