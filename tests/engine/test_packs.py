@@ -547,6 +547,34 @@ def test_pack_is_taken_apart_whose_cancelled_call_does_not_end(closed_gate):
     assert run.state.is_cancelled()
 
 
+def test_pack_is_left_whole_whose_cancelled_call_never_began(closed_gate):
+    class KillingTaskRunner(TellingTaskRunner):
+        """Says that it ends what is cancelled."""
+
+        capabilities = Capabilities(gains_from_packing=True, kills=True)
+
+        def cancel(self, call: TaskCall) -> None:
+            cancelled.append(call)
+
+    cancelled: list[TaskCall] = []
+    runner = KillingTaskRunner(max_workers=1, told_slots=1)
+
+    def body() -> list[Any]:
+        stand_at.map(range(100), unmapped(-1)).result()
+        futures = stand_at.map(range(20), unmapped(5), wait_for=[nap.submit(0.1)])
+        assert begun.acquire(timeout=PATIENCE)
+        assert futures[10].cancel()
+        time.sleep(1.5)  # longer than a cancelled call is waited for
+        closed_gate.set()
+        return futures
+
+    _, futures = recorded(runner, body)
+
+    assert any(futures[5].name in {call.name for call in pack.calls} for pack in runner.packs)
+    assert not cancelled
+    assert futures[5].task_run.attempts == 1
+
+
 def test_calls_may_be_cancelled_while_a_pack_is_made_of_them(runner, monkeypatch):
     futures: dict[str, Any] = {}
     cancelled = []

@@ -98,7 +98,7 @@ class Unit(Report):
 
     def _take_apart(self) -> None:
         """End a pack in which a call was cancelled, and may hold up the others for ever."""
-        if self._left():
+        if any(it.over for it in self._left()):  # else that call ended, or never began
             self._stream.owner.cancel_call(self.call)
             self._end(Outcome(problem=Crash("it travelled with a call that was cancelled")))
 
