@@ -489,6 +489,25 @@ def test_what_cannot_be_read_crashes_the_pack():
     assert "cannot be read here" in str(crashed[0].state.message)
 
 
+@pytest.mark.parametrize("reported", [None, Outcome(Pickled(pickle.dumps("the last one's")))])
+def test_what_is_no_outcome_of_a_pack_crashes_it(reported):
+    class SloppyTaskRunner(PostTaskRunner):
+        def submit(self, call: TaskCall, report: Report) -> None:
+            if isinstance(call, Pack):
+                self.sent.append(call)
+                report.post(reported)
+            else:
+                super().submit(call, report)
+
+    runner = SloppyTaskRunner()
+
+    _, futures = recorded(runner, lambda: echo.map(range(100)))
+
+    packed = {call.name for pack in runner.packs for call in pack.calls}
+    assert packed
+    assert {future.name for future in futures if future.state.is_crashed()} == packed
+
+
 def test_task_runner_that_cannot_tell_its_slots_is_given_packs():
     class UnsureTaskRunner(PostTaskRunner):
         def slots(self) -> int | None:
@@ -582,14 +601,15 @@ def test_calls_may_be_cancelled_while_a_pack_is_made_of_them(runner, monkeypatch
     def cancel_all(calls) -> None:
         cancelled.extend(futures[call.name].cancel() for call in calls)
 
-    def make(calls) -> Pack:
-        monkeypatch.setattr(units, "Pack", Pack)
-        cancelling = threading.Thread(target=cancel_all, args=[calls], daemon=True)
-        cancelling.start()
-        cancelling.join(0.2)
-        return Pack(calls)
+    class SlowPack(Pack):
+        def __init__(self, calls) -> None:
+            monkeypatch.setattr(units, "Pack", Pack)
+            cancelling = threading.Thread(target=cancel_all, args=[calls], daemon=True)
+            cancelling.start()
+            cancelling.join(0.2)
+            super().__init__(calls)
 
-    monkeypatch.setattr(units, "Pack", make)
+    monkeypatch.setattr(units, "Pack", SlowPack)
 
     def body() -> list[Any]:
         first = nap.submit(0.3)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from runnerstone._engine.attempts import Attempt
 from runnerstone._engine.interrupts import raise_if_due
+from runnerstone._engine.verdicts import checked
 from runnerstone.calls import TaskCall
 from runnerstone.contracts import Report
 from runnerstone.outcomes import Crash, Outcome
@@ -121,11 +122,15 @@ class Unit(Report):
 
     def _end(self, outcome: Outcome) -> None:
         news = None
+        outcome = checked(outcome)
         if outcome.progress is not None:
             try:
                 news = Progress.read(outcome.progress)
             except Exception as error:  # noqa: BLE001  # likewise
                 outcome = _unreadable(error)
+        elif isinstance(self.call, Pack) and not isinstance(outcome.problem, Crash):
+            text = "the task runner has lost an outcome's progress, which tells of a pack's calls"
+            outcome = Outcome(problem=Crash(text, is_permanent=True))
         told: list[tuple[Attempt, Outcome]] = []
         back: list[Member] = []
         outcomes: list[Outcome] = []
