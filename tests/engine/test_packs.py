@@ -11,6 +11,7 @@ import attrs
 import pytest
 
 from runnerstone import as_completed, flow, get_run_context, get_run_logger, task, unmapped
+from runnerstone._engine import units
 from runnerstone.task_runners import (
     Capabilities,
     Outcome,
@@ -488,6 +489,25 @@ def test_what_cannot_be_read_crashes_the_pack():
     assert "cannot be read here" in str(crashed[0].state.message)
 
 
+@pytest.mark.parametrize("reported", [None, Outcome(Pickled(pickle.dumps("the last one's")))])
+def test_what_is_no_outcome_of_a_pack_crashes_it(reported):
+    class SloppyTaskRunner(PostTaskRunner):
+        def submit(self, call: TaskCall, report: Report) -> None:
+            if isinstance(call, Pack):
+                self.sent.append(call)
+                report.post(reported)
+            else:
+                super().submit(call, report)
+
+    runner = SloppyTaskRunner()
+
+    _, futures = recorded(runner, lambda: echo.map(range(100)))
+
+    packed = {call.name for pack in runner.packs for call in pack.calls}
+    assert packed
+    assert {future.name for future in futures if future.state.is_crashed()} == packed
+
+
 def test_task_runner_that_cannot_tell_its_slots_is_given_packs():
     class UnsureTaskRunner(PostTaskRunner):
         def slots(self) -> int | None:
@@ -546,6 +566,64 @@ def test_pack_is_taken_apart_whose_cancelled_call_does_not_end(closed_gate):
     assert run.state.is_cancelled()
 
 
+def test_pack_is_left_whole_whose_cancelled_call_never_began(closed_gate):
+    class KillingTaskRunner(TellingTaskRunner):
+        """Says that it ends what is cancelled."""
+
+        capabilities = Capabilities(gains_from_packing=True, kills=True)
+
+        def cancel(self, call: TaskCall) -> None:
+            cancelled.append(call)
+
+    cancelled: list[TaskCall] = []
+    runner = KillingTaskRunner(max_workers=1, told_slots=1)
+
+    def body() -> list[Any]:
+        stand_at.map(range(100), unmapped(-1)).result()
+        futures = stand_at.map(range(20), unmapped(5), wait_for=[nap.submit(0.1)])
+        assert begun.acquire(timeout=PATIENCE)
+        assert futures[10].cancel()
+        time.sleep(1.5)  # longer than a cancelled call is waited for
+        closed_gate.set()
+        return futures
+
+    _, futures = recorded(runner, body)
+
+    assert any(futures[5].name in {call.name for call in pack.calls} for pack in runner.packs)
+    assert not cancelled
+    assert futures[5].task_run.attempts == 1
+
+
+def test_calls_may_be_cancelled_while_a_pack_is_made_of_them(runner, monkeypatch):
+    futures: dict[str, Any] = {}
+    cancelled = []
+
+    def cancel_all(calls) -> None:
+        cancelled.extend(futures[call.name].cancel() for call in calls)
+
+    class SlowPack(Pack):
+        def __init__(self, calls) -> None:
+            monkeypatch.setattr(units, "Pack", Pack)
+            cancelling = threading.Thread(target=cancel_all, args=[calls], daemon=True)
+            cancelling.start()
+            cancelling.join(0.2)
+            super().__init__(calls)
+
+    monkeypatch.setattr(units, "Pack", SlowPack)
+
+    def body() -> list[Any]:
+        first = nap.submit(0.3)
+        following = echo.map(range(300), wait_for=[first])
+        futures.update({future.name: future for future in following})
+        return following
+
+    _, told = recorded(runner, body)
+
+    ends = [future.state.name for future in told]
+    assert ends.count("Cancelled") == cancelled.count(True) > 0
+    assert ends.count("Completed") == 300 - cancelled.count(True)
+
+
 def test_cancelling_all_sends_nothing_more(closed_gate):
     runner = PostTaskRunner()
 
@@ -560,3 +638,47 @@ def test_cancelling_all_sends_nothing_more(closed_gate):
 
     assert all(future.cancelled() for future in futures)
     assert len(runner.sent) < 20
+
+
+# A task runner that reports by `done`, maybe inside ``submit``
+
+
+def test_task_runner_may_refuse_many_that_wait(runner):
+    class RefusingTaskRunner(PostTaskRunner):
+        def submit(self, call: TaskCall, report: Report) -> None:
+            if call.program.task_name == "echo":
+                raise RuntimeError("not today")
+            super().submit(call, report)
+
+    def body():
+        first = nap.submit(0.1)
+        return echo.map(range(1000), wait_for=[first])
+
+    _, futures = recorded(RefusingTaskRunner(), body)
+
+    assert all("not today" in str(future.state.message) for future in futures)
+
+
+def test_end_that_follows_on_progress_is_taken_after_it():
+    class DoneTaskRunner(PostTaskRunner):
+        """Tells of both by the thread that executes, at once one after the other."""
+
+        def submit(self, call: TaskCall, report: Report) -> None:
+            self._pool.submit(self._execute, pickle.loads(pickle.dumps(call)), report)
+
+        def _execute(self, call: TaskCall, report: Report) -> None:
+            told = []
+            parcel = call.parcel()
+            outcome = run_parcel(call.program, parcel.contents, tell=told.append)
+            for progress in told:
+                report.progressed(progress)
+            report.done(outcome)
+
+    @task
+    def pause_at_times(number: int) -> int:
+        time.sleep(0.12 if number % 37 == 36 else 0.0005)
+        return number
+
+    runner = DoneTaskRunner(max_workers=4, told_slots=4)
+
+    assert run(runner, lambda: pause_at_times.map(range(600)).result()) == [*range(600)]

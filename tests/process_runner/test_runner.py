@@ -279,6 +279,25 @@ def test_value_that_cannot_be_written_crashes_its_run(tmp_path, monkeypatch):
         full()
 
 
+def test_value_that_cannot_be_written_crashes_no_other_run(tmp_path):
+    @task
+    def make(number: int) -> bytes:
+        return bytes(100_000 if number == 150 else 1)
+
+    futures = []
+
+    @flow(task_runner=ProcessTaskRunner(max_workers=1))
+    def full() -> str:
+        large = give.submit(bytes(100_000))
+        large.wait()
+        Path(large._content.handle.path).parent.rename(tmp_path / "elsewhere")
+        futures.extend(make.map(range(300)))
+        return "done"
+
+    assert full() == "done"
+    assert [n for n, it in enumerate(futures) if not it.state.is_completed()] == [150]
+
+
 # Scripts
 
 

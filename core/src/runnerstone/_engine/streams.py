@@ -103,8 +103,9 @@ class Streams:
             return [(call, attempt)]
         if not self.slots:
             self.ask()
-        if stream.sends_at_once():
-            return stream.sending([(call, attempt)])
+        sending = stream.pass_on(call, attempt)
+        if sending is not None:
+            return sending
         return stream.take() if stream.add(call, attempt) else []
 
     def _stream_of(self, call: TaskCall, attempt: Attempt) -> "Stream | None":
@@ -171,13 +172,13 @@ class Stream:
         self._nbytes = 0.0  # of a value
         self._is_uneven = False  # whether something that waits has come back from behind a slow one
 
-    def sends_at_once(self) -> bool:
-        """Whether a call shall not wait, as none does and there is room; it counts as sent then."""
+    def pass_on(self, call: TaskCall, attempt: Attempt) -> Sending | None:
+        """What is to be sent of a call, if it need not wait; None if it has to."""
         with self.lock:
             if self._waiting or not self._has_room():
-                return False
-            self._units += 1
-            return True
+                return None
+            unit = self._sent([(call, attempt)])
+        return [(unit.call, unit)] if unit else []
 
     def add(self, call: TaskCall, attempt: Attempt) -> bool:
         """Have a call that is ready wait; return whether something is to be sent now."""
@@ -196,17 +197,9 @@ class Stream:
     def take(self) -> Sending:
         """What is to be sent now, of what waits."""
         sending: Sending = []
-        while members := self._next():
-            sending += self.sending(members)
+        while unit := self._next():
+            sending.append((unit.call, unit))
         return sending
-
-    def sending(self, members: Sequence[Member]) -> Sending:
-        """Calls that go together, as they are sent; nothing if they were cancelled just now."""
-        unit = Unit(self, members)
-        if unit.attempts:
-            return [(unit.call, unit)]
-        self.ended(unit)
-        return []
 
     def ended(
         self, unit: Unit | None, outcomes: Sequence[Outcome] = (), back: Sequence[Member] = ()
@@ -234,17 +227,19 @@ class Stream:
         if is_waiting:
             self.owner.send(self.take())
 
-    def _next(self) -> list[Member]:
-        """The calls that go next, together; none if none shall."""
+    def _next(self) -> Unit | None:
+        """The calls that go next, together; None if none shall."""
         with self.lock:
-            members = self._taken() if self._has_room() else []
-            widens = not members and self._may_widen()
+            while self._has_room() and (members := self._first()):
+                if unit := self._sent(members):
+                    return unit
+            widens = self._may_widen()
         if widens:
             self._widen_later()
-        return members
+        return None
 
-    def _taken(self) -> list[Member]:
-        """The same, as they leave those that wait; under the lock."""
+    def _first(self) -> list[Member]:
+        """Take what goes next of what waits, those that are over left out; under the lock."""
         members: list[Member] = []
         size, nbytes = self._size(), 0
         while self._waiting and len(members) < size:
@@ -255,9 +250,20 @@ class Stream:
             self._waiting.popleft()
             if not attempt.over:
                 members.append((call, attempt))
-        self._units += bool(members)
         self._is_uneven = self._is_uneven and bool(self._waiting)
         return members
+
+    def _sent(self, members: Sequence[Member]) -> Unit | None:
+        """Calls as they are sent, which counts from here on; None if they were cancelled just now.
+
+        Under the lock: what is sent is whole before who cancels a call finds it.
+        """
+        unit = Unit(self, members)
+        if unit.attempts:
+            self._units += 1
+            return unit
+        unit.is_over = True
+        return None
 
     def _size(self) -> int:
         """How many calls go together; under the lock."""

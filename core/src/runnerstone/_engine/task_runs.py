@@ -59,7 +59,7 @@ from runnerstone._engine.retries import delay_before_retry
 from runnerstone._engine.streams import Streams
 from runnerstone._engine.threads import SerialThread, TimerThread
 from runnerstone._engine.units import Unit
-from runnerstone._engine.verdicts import judge, note_of
+from runnerstone._engine.verdicts import checked, judge, note_of
 from runnerstone._pickles import dump_arguments
 from runnerstone._problems import NoValue, Problem, Skip
 from runnerstone._records import record_of
@@ -374,9 +374,7 @@ class Engine:
 
     def done(self, attempt: Attempt, outcome: Outcome) -> None:
         """An attempt's call has ended: retry it, or make its run final."""
-        if not isinstance(outcome, Outcome):
-            text = f"the task runner reported {outcome!r}, which is no Outcome"  # type: ignore[unreachable]  # it may have no types
-            outcome = Outcome(problem=Crash(text, is_permanent=True))
+        outcome = checked(outcome)
         if self._leftovers.attempts:
             self._leftovers.discard(attempt)
         if outcome.problem is None and outcome.state is None and not outcome.records:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from runnerstone._engine.attempts import Attempt
 from runnerstone._engine.interrupts import raise_if_due
+from runnerstone._engine.verdicts import checked
 from runnerstone.calls import TaskCall
 from runnerstone.contracts import Report
 from runnerstone.outcomes import Crash, Outcome
@@ -35,7 +36,7 @@ class Unit(Report):
     __slots__ = ("_is_watched", "_stream", "attempts", "call", "is_over")
 
     def __init__(self, stream: "Stream", members: Sequence[Member]) -> None:
-        """Put together what is to be sent.
+        """Put together what is to be sent; under the stream's lock.
 
         Args:
             stream: Its calls'.
@@ -64,7 +65,9 @@ class Unit(Report):
         self._stream.owner.reporter.call(partial(self._go_on, progress))
 
     def done(self, outcome: Outcome) -> None:
-        self._end(outcome)
+        # Behind the progress that was told before, whose calls' end this one is not. Nor may an end
+        # that is reported inside ``submit`` send more there: that would go as deep as calls wait.
+        self.post(outcome)
         raise_if_due()
 
     def post(self, outcome: Outcome) -> None:
@@ -96,7 +99,7 @@ class Unit(Report):
 
     def _take_apart(self) -> None:
         """End a pack in which a call was cancelled, and may hold up the others for ever."""
-        if self._left():
+        if any(it.over for it in self._left()):  # else that call ended, or never began
             self._stream.owner.cancel_call(self.call)
             self._end(Outcome(problem=Crash("it travelled with a call that was cancelled")))
 
@@ -119,11 +122,15 @@ class Unit(Report):
 
     def _end(self, outcome: Outcome) -> None:
         news = None
+        outcome = checked(outcome)
         if outcome.progress is not None:
             try:
                 news = Progress.read(outcome.progress)
             except Exception as error:  # noqa: BLE001  # likewise
                 outcome = _unreadable(error)
+        elif isinstance(self.call, Pack) and not isinstance(outcome.problem, Crash):
+            text = "the task runner has lost an outcome's progress, which tells of a pack's calls"
+            outcome = Outcome(problem=Crash(text, is_permanent=True))
         told: list[tuple[Attempt, Outcome]] = []
         back: list[Member] = []
         outcomes: list[Outcome] = []

@@ -19,6 +19,14 @@ _ENDS: Final = {
 }
 
 
+def checked(outcome: Outcome) -> Outcome:
+    """What a task runner has reported, if it is an outcome; else the crash that it comes to."""
+    if isinstance(outcome, Outcome):
+        return outcome
+    text = f"the task runner reported {outcome!r}, which is no Outcome"  # type: ignore[unreachable]  # it may have no types
+    return Outcome(problem=Crash(text, is_permanent=True))
+
+
 def judge(
     outcome: Outcome, upstream: Sequence[Input], *, interrupted: bool
 ) -> tuple[State, Problem | None]:

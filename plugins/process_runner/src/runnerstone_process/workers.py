@@ -100,7 +100,7 @@ class Worker:
             return sent, ValueFile.write(value, self._settings.folder)
         except OSError as error:
             message = f"its value, of {value.nbytes} bytes, could not be kept: {error}"
-            return Outcome(problem=Crash(message, is_permanent=True), where=outcome.where), None
+            return attrs.evolve(sent, problem=Crash(message, is_permanent=True)), None
 
 
 def work(connection: "Connection[Any, Any]", driver: int) -> None:
