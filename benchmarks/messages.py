@@ -17,10 +17,6 @@ ONCE = Bar(limit=1.2, of="value")
 LOADS = {"dask": 12_000}
 """Bytes in a function; on Dask below what it would be given apart from the calls."""
 LOAD = 200_000
-SMALL = (
-    "A function below 16 kB travels with every call, since Dask sends calls to where what they "
-    "need is, and they would queue for the one worker that has it (decision 0007)."
-)
 Direction = Literal["out", "back"]
 
 
@@ -107,7 +103,6 @@ def _function(title: str, engine: Engine, *, quick: bool) -> Comparison:
         runs=1 if quick else 3,
         warm_ups=0,
         bar=ONCE,
-        obstacle=SMALL if isinstance(engine, Dask) else "",
         engine=engine,
     )
 
