@@ -15,8 +15,8 @@ OBSTACLES = {
     "chain": "A run that takes a value is dearer by this, not each of its edges: its arguments are "
     "taken apart and put together again, it waits, is counted down and released. The hand-over "
     "between threads is not it: on one thread a link costs as much.",
-    "layers": "Finding the futures in the lists takes 43 % of it, entering each task among those that "
-    "wait 23 %, taking the values 15 %.",
+    "layers": "Finding the futures in the lists takes 43 % of it, entering each task among those "
+    "that wait 23 %, taking the values 15 %.",
 }
 
 
