@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import pytest
 
-from runnerstone import as_completed, flow, get_run_context, get_run_logger, task, unmapped
+from runnerstone import as_completed, flow, get_run_context, get_run_logger, packs, task, unmapped
 from runnerstone._engine import units
 from runnerstone.task_runners import (
     Capabilities,
@@ -425,6 +425,44 @@ def test_each_call_has_its_own_times(runner):
     assert all(run.submitted <= run.started <= run.ended for run in runs)
     assert len({run.started for run in runs}) == 100
     assert all(run.where for run in runs)
+
+
+def test_calls_of_a_pack_are_told_of_by_the_place_that_executes_them():
+    @task
+    def tell(number: int) -> str:
+        time.sleep(0.15 if number % 50 == 25 else 0)
+        return threading.current_thread().name
+
+    runner = TellingTaskRunner()
+
+    _, futures = recorded(runner, lambda: tell.map(range(300)))
+
+    assert runner.packs
+    for future in futures:
+        assert future.task_run.where.endswith("/" + future.result())
+
+
+def test_pack_is_measured_as_its_calls_are(runner):
+    run(runner, lambda: echo.map(range(300)).result())
+
+    for pack in runner.packs:
+        assert pack.nbytes == sum(call.nbytes for call in pack.calls)
+
+
+def test_pack_is_executed_that_takes_long_before_it_begins(monkeypatch):
+    class EarlyTimer(threading.Timer):
+        """Comes at once, as it may on a machine that has been asleep."""
+
+        def start(self) -> None:
+            self.interval = 0
+            super().start()
+            self.join()
+
+    monkeypatch.setattr(packs, "Timer", EarlyTimer)
+    runner = TellingTaskRunner()
+
+    assert run(runner, lambda: echo.map(range(20)).result()) == [*range(20)]
+    assert runner.packs
 
 
 def test_value_that_cannot_travel_crashes_its_run_alone(runner):

@@ -69,6 +69,11 @@ class Pack(TaskCall):
         """For messages."""
         return f"{self.calls[0].name} and {len(self.calls) - 1} more"
 
+    @property
+    def nbytes(self) -> int:
+        """Size of all arguments, in bytes."""
+        return sum(call.nbytes for call in self.calls)
+
     def __call__(self, *upstream: Any) -> Outcome:
         """Execute the calls in this thread; return the last one's outcome, with the others'."""
         return _Execution(iter(self.calls), len(self.calls), None).run()
@@ -121,10 +126,11 @@ class _Execution:
     def __init__(self, calls: Iterator[TaskCall], count: int, tell: Tell | None) -> None:
         self._calls: Final = calls
         self._tell: Final = tell
+        self._where: Final = where()  # the timer's thread tells of it, too
         self._lock: Final = Lock()
         # Guarded by the lock:
         self._count = count  # how many of the calls are to be executed
-        self._begun = 0  # how many were, the one at hand included
+        self._begun = 1  # how many were, the one at hand included; the first is in any case
         self._told = 0  # how many the driver has been told of
         self._ended: list[Plain | Outcome] = []  # those that ended since, the last one excepted
 
@@ -144,21 +150,19 @@ class _Execution:
             return attrs.evolve(outcome, progress=self._progress())
 
     def _execute(self, deadline: float) -> Outcome:
-        outcome, nbytes = None, 0
-        for call in self._calls:
-            with self._lock:
-                if self._begun >= self._count:
-                    break
-                if outcome is not None:
-                    self._ended.append(_brief(outcome))
-                self._begun += 1
+        call, nbytes = next(self._calls), 0
+        while True:
             outcome = call(*call.upstream)
             if type(outcome.value) is Pickled:
                 nbytes += outcome.value.nbytes
             if nbytes > MOST_BYTES or time.monotonic() > deadline:
-                break
-        assert outcome is not None  # noqa: S101  # a pack has calls, and the first is executed
-        return outcome
+                return outcome
+            with self._lock:
+                if self._begun >= self._count:
+                    return outcome
+                self._begun += 1
+                self._ended.append(_brief(outcome))
+            call = next(self._calls)
 
     def _hand_back(self) -> None:
         """Tell what has ended, and give back what has not begun; on the timer's thread."""
@@ -174,7 +178,7 @@ class _Execution:
                 self._ended = []
 
     def _progress(self) -> bytes:
-        return pickle.dumps((where(), self._told, self._ended, self._begun), protocol=PROTOCOL)
+        return pickle.dumps((self._where, self._told, self._ended, self._begun), protocol=PROTOCOL)
 
 
 def _brief(outcome: Outcome) -> Plain | Outcome:
