@@ -77,7 +77,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     names = parser.parse_args(arguments).of or [*COUNTERS]
     if unknown := {*names} - COUNTERS.keys():
         parser.error(f"nothing is counted of {', '.join(unknown)}")
-    silence()
     crossed = []
     for name in names:
         if lack := lack_of(*MODULES[name]):
@@ -93,4 +92,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    silence()
     main()
