@@ -324,6 +324,31 @@ def test_cluster_that_grows_with_its_load_sees_it(closed_gate):
     assert len(runner.sent) == 40
 
 
+def test_cluster_that_grows_while_no_call_ends_is_sent_more(closed_gate):
+    slots = [2]
+
+    class GrowingTaskRunner(TellingTaskRunner):
+        def slots(self) -> int:
+            return slots[-1]
+
+    def body() -> None:
+        closed_gate.set()
+        stand.map(range(300)).result()  # they are known to be small
+        closed_gate.clear()
+        while begun.acquire(blocking=False):
+            pass
+        futures = stand.map(range(40))
+        for _ in range(4):
+            assert begun.acquire(timeout=PATIENCE)
+        slots.append(10)
+        for _ in range(6):
+            assert begun.acquire(timeout=PATIENCE)
+        closed_gate.set()
+        futures.result()
+
+    run(GrowingTaskRunner(max_workers=10), body)
+
+
 def test_call_that_takes_long_holds_up_none_that_could_run_elsewhere(closed_gate):
     runner = TellingTaskRunner()
 
@@ -544,6 +569,30 @@ def test_what_is_no_outcome_of_a_pack_crashes_it(reported):
     packed = {call.name for pack in runner.packs for call in pack.calls}
     assert packed
     assert {future.name for future in futures if future.state.is_crashed()} == packed
+
+
+@pytest.mark.parametrize("told", [0, -1, 1.5, float("nan"), float("inf"), 1_000_000_000, "two"])
+def test_task_runner_may_tell_its_slots_amiss(told):
+    runner = PostTaskRunner(told_slots=told)
+
+    assert run(runner, lambda: echo.map(range(300)).result()) == [*range(300)]
+
+
+def test_flow_run_ends_in_time_whose_task_runner_is_asked_for_its_slots():
+    class HangingTaskRunner(PostTaskRunner):
+        def slots(self) -> int | None:
+            for _ in range(100):
+                time.sleep(0.1)
+            return None
+
+    @flow(task_runner=HangingTaskRunner(), timeout_seconds=0.5)
+    def waiting() -> None:
+        echo.submit(1)
+
+    begin = time.monotonic()
+
+    assert waiting.run().state.name == "TimedOut"
+    assert time.monotonic() - begin < 5
 
 
 def test_task_runner_that_cannot_tell_its_slots_is_given_packs():

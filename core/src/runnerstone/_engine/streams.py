@@ -23,6 +23,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final, Protocol
 
 from runnerstone._engine.attempts import Attempt
+from runnerstone._engine.interrupts import interruptible
 from runnerstone._engine.threads import SerialThread, TimerThread
 from runnerstone._engine.units import Member, Unit
 from runnerstone.calls import TaskCall
@@ -44,7 +45,7 @@ MOST_CALLS: Final = 1000
 FEWEST_CALLS: Final = 4
 # How many packs, or calls that go alone, the runner has for each slot: one is on its way.
 DEPTH: Final = 2
-# While calls wait that are not known to be small, twice as many are sent after this many seconds.
+# Between looks at what waits, in seconds: of calls not known to be small, twice as many are sent.
 WIDENING_SECONDS: Final = 0.1
 # Between questions for the runner's slots, in seconds.
 SLOTS_SECONDS: Final = 1.0
@@ -131,13 +132,14 @@ class Streams:
         most = MOST_CALLS if options.batch == "auto" else options.batch
         return None if go_alone else Stream(self._owner, self, most)
 
+    @interruptible
     def ask(self) -> None:
         """Ask the runner for its slots; it may block."""
         self._asked = time.monotonic()
         try:
-            slots = self._owner.runner.slots()
+            slots = max(int(self._owner.runner.slots() or 0), 0)
         except Exception:  # noqa: BLE001  # a cluster that is in trouble: the calls will tell of it
-            slots = None
+            slots = 0
         self.slots = slots or self.slots or os.cpu_count() or 1
 
     def ask_again(self) -> None:
@@ -167,7 +169,7 @@ class Stream:
         self._waiting: deque[Member] = deque()
         self._units = 0  # how many were sent and have not ended
         self._factor = 1  # how many times what is usual the runner is given
-        self._is_widening = False  # whether the timer will change that
+        self._is_widening = False  # whether the timer will see to what waits
         self._seconds: float | None = None  # what a call takes
         self._nbytes = 0.0  # of a value
         self._is_uneven = False  # whether something that waits has come back from behind a slow one
@@ -298,8 +300,8 @@ class Stream:
         return self._units < self._streams.slots * DEPTH * self._factor
 
     def _may_widen(self) -> bool:
-        """Whether more is to be sent before long, unless calls turn out to be small; likewise."""
-        if self._waiting and not self._is_widening and not self._is_small():
+        """Whether the timer is to see to what waits; likewise."""
+        if self._waiting and not self._is_widening:
             self._is_widening = True
             return True
         return False
@@ -313,8 +315,11 @@ class Stream:
         return self._seconds is not None and self._seconds <= PACK_SECONDS / FEWEST_CALLS
 
     def _widen(self) -> None:
-        """Send more, as nothing says that calls are small; on the reporter's thread."""
-        self._streams.ask()
+        """Send more, if the runner has more slots by now, or if nothing says that calls are small.
+
+        On the reporter's thread. Calls that were small may all take long now, so that no end comes.
+        """
+        self._streams.ask_again()
         with self.lock:
             self._is_widening = False
             if not self._is_small():
