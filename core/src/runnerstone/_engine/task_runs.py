@@ -262,7 +262,12 @@ class Engine:
                 batch = list(work)
                 work.clear()
                 calls = [(call, attempt) for attempt in batch if (call := self._prepare(attempt))]
-                self.send(calls if self._streams is None else self._streams.admit(calls))
+                if self._streams is not None:
+                    self.send(self._streams.admit(calls))
+                elif len(calls) == 1:  # as `send` does, which would be one call more
+                    self._send(*calls[0])
+                else:
+                    self.send(calls)
         except BaseException:  # Ctrl-C: nobody else knows these
             for attempt in (*batch, *work):
                 self.cancel(attempt.future)
