@@ -79,6 +79,8 @@ def _naps(engine: Engine, *, quick: bool) -> Comparison:
         runs=2 if quick else 5,
         warm_ups=0,
         bar=Bar(limit=1.0),
+        obstacle="Not profiled. Such tasks travel alone; the first are sent a few at a time, until it "
+        "is known how long they take.",
         engine=engine,
     )
 
@@ -95,5 +97,7 @@ def _latency(engine: Engine, *, quick: bool) -> Comparison:
         reference=timed(partial(engine.ours, work, packed=False), 1e6 / count),
         runs=2 if quick else 9 if engine.distributed else 15,
         bar=Bar(limit=1.05),
+        obstacle="Whether a call may go at once, and what its end says of the next ones, is some "
+        "twenty calls of Python functions more on two threads.",
         engine=engine,
     )
