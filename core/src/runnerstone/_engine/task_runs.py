@@ -507,9 +507,11 @@ class Engine:
             if attempt.task.has_hooks:
                 for hook in attempt.task.options.hooks(state):
                     self.call_back(partial(_call_hook, hook, future))
-            if dependents:
-                self._pass(dependents)
-            self.book.leave(attempt)
+            try:
+                if dependents:
+                    self._pass(dependents)
+            finally:  # also if it ends what a task runner does that is given these
+                self.book.leave(attempt)
         return True
 
     def _pass(self, dependents: list[Attempt]) -> None:
