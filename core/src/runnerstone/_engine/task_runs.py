@@ -59,7 +59,7 @@ from runnerstone._engine.retries import delay_before_retry
 from runnerstone._engine.streams import Streams
 from runnerstone._engine.threads import SerialThread, TimerThread
 from runnerstone._engine.units import Unit
-from runnerstone._engine.verdicts import checked, judge, note_of
+from runnerstone._engine.verdicts import judge, no_outcome, note_of
 from runnerstone._pickles import dump_arguments
 from runnerstone._problems import NoValue, Problem, Skip
 from runnerstone._records import record_of
@@ -374,7 +374,8 @@ class Engine:
 
     def done(self, attempt: Attempt, outcome: Outcome) -> None:
         """An attempt's call has ended: retry it, or make its run final."""
-        outcome = checked(outcome)
+        if not isinstance(outcome, Outcome):
+            outcome = no_outcome(outcome)  # type: ignore[unreachable]  # it may have no types
         if self._leftovers.attempts:
             self._leftovers.discard(attempt)
         if outcome.problem is None and outcome.state is None and not outcome.records:
@@ -458,7 +459,7 @@ class Engine:
         state = NotReady(blocker.name)
         self._end(attempt, state, skip_of(blocker, state))
 
-    def _end(
+    def _end(  # noqa: PLR0912  # one a task run: a function to hold a part would cost another
         self,
         attempt: Attempt,
         state: State,

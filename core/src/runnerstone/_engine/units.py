@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from runnerstone._engine.attempts import Attempt
 from runnerstone._engine.interrupts import raise_if_due
-from runnerstone._engine.verdicts import checked
+from runnerstone._engine.verdicts import no_outcome
 from runnerstone.calls import TaskCall
 from runnerstone.contracts import Report
 from runnerstone.outcomes import Crash, Outcome
@@ -124,7 +124,8 @@ class Unit(Report):
 
     def _end(self, outcome: Outcome) -> None:
         news = None
-        outcome = checked(outcome)
+        if not isinstance(outcome, Outcome):
+            outcome = no_outcome(outcome)  # type: ignore[unreachable]  # it may have no types
         if outcome.progress is not None:
             try:
                 news = Progress.read(outcome.progress)
