@@ -9,7 +9,7 @@ from benchmarks.ways import ECHO, seconds
 
 BARS = {"dask": Bar(limit=1.0), "ray": Bar(limit=1.1)}
 OBSTACLES = {
-    "dask": "Not profiled. Fewer bytes go to the scheduler than with bare calls, and more come back; "
+    "dask": "Not profiled. Fewer bytes go to the scheduler than with bare calls, more come back; "
     "the ratio moves with what else the cores do.",
     "ray": "Threads of the driver that wake one another for each call: Ray's own that tells of its "
     "end, the one that records it, and the one that waits. They take 617 us of CPU a call, the "

@@ -79,8 +79,8 @@ def _naps(engine: Engine, *, quick: bool) -> Comparison:
         runs=2 if quick else 5,
         warm_ups=0,
         bar=Bar(limit=1.0),
-        obstacle="Not profiled. Such tasks travel alone; the first are sent a few at a time, until it "
-        "is known how long they take.",
+        obstacle="Not profiled. Such tasks travel alone; the first are sent a few at a time, until "
+        "it is known how long they take.",
         engine=engine,
     )
 

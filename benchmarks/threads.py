@@ -133,8 +133,8 @@ def comparisons(*, quick: bool) -> list[Comparison]:
                 ),
                 1e6 / logged,
             ),
-            obstacle="The median is near the bar and moves with the load: most of the time goes into "
-            "switching threads, since whoever writes a line lets others run.",
+            obstacle="The median is near the bar and moves with the load: most of the time goes "
+            "into switching threads, since whoever writes a line lets others run.",
             runs=3 if quick else 9,
             bar=Bar(limit=1.2),
         ),

@@ -1,10 +1,10 @@
 """Small calls that travel together, on a task runner that pickles everything it is given."""
 
+import logging
 import pickle
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from logging import INFO
 from typing import Any
 
 import attrs
@@ -427,7 +427,7 @@ def test_each_call_is_retried_by_itself(runner):
 
 
 def test_each_call_has_its_own_log(runner, caplog):
-    caplog.set_level(INFO, "runnerstone")
+    caplog.set_level(logging.INFO, "runnerstone")
 
     @task
     def speak(number: int) -> None:
@@ -535,6 +535,28 @@ def test_calls_of_a_refused_pack_are_crashed_for_good():
     assert crashed
     assert {call.attempt for call in runner.sent} == {1}
     assert "no packs here" in str(crashed[0].state.message)
+
+
+def test_each_call_ends_though_a_task_runner_raises_more_than_errors():
+    class LeavingTaskRunner(PostTaskRunner):
+        def submit(self, call: TaskCall, report: Report) -> None:
+            if call.program.task_name == "following" or (isinstance(call, Pack) and not self.packs):
+                self.sent.append(call)
+                raise SystemExit
+            super().submit(call, report)
+
+    runner = LeavingTaskRunner()
+    following = echo.with_options(name="following")
+
+    def body():
+        futures = echo.map(range(300), wait_for=[nap.submit(0.1)])
+        return [*futures, following.submit(futures[290])]
+
+    _, futures = recorded(runner, body)
+
+    assert len(runner.packs) > 1
+    assert {future.state.name for future in futures} == {"Cancelled", "Completed"}
+    assert futures[299].state.is_completed()
 
 
 def test_what_cannot_be_read_crashes_the_pack():

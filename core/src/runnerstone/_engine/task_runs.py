@@ -59,7 +59,7 @@ from runnerstone._engine.retries import delay_before_retry
 from runnerstone._engine.streams import Streams
 from runnerstone._engine.threads import SerialThread, TimerThread
 from runnerstone._engine.units import Unit
-from runnerstone._engine.verdicts import checked, judge, note_of
+from runnerstone._engine.verdicts import judge, no_outcome, note_of
 from runnerstone._pickles import dump_arguments
 from runnerstone._problems import NoValue, Problem, Skip
 from runnerstone._records import record_of
@@ -379,7 +379,8 @@ class Engine:
 
     def done(self, attempt: Attempt, outcome: Outcome) -> None:
         """An attempt's call has ended: retry it, or make its run final."""
-        outcome = checked(outcome)
+        if not isinstance(outcome, Outcome):
+            outcome = no_outcome(outcome)  # type: ignore[unreachable]  # it may have no types
         if self._leftovers.attempts:
             self._leftovers.discard(attempt)
         if outcome.problem is None and outcome.state is None and not outcome.records:
@@ -463,7 +464,7 @@ class Engine:
         state = NotReady(blocker.name)
         self._end(attempt, state, skip_of(blocker, state))
 
-    def _end(
+    def _end(  # noqa: PLR0912  # one a task run: a function to hold a part would cost another
         self,
         attempt: Attempt,
         state: State,
@@ -512,9 +513,11 @@ class Engine:
             if attempt.task.has_hooks:
                 for hook in attempt.task.options.hooks(state):
                     self.call_back(partial(_call_hook, hook, future))
-            if dependents:
-                self._pass(dependents)
-            self.book.leave(attempt)
+            try:
+                if dependents:
+                    self._pass(dependents)
+            finally:  # also if it ends what a task runner does that is given these
+                self.book.leave(attempt)
         return True
 
     def _pass(self, dependents: list[Attempt]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from runnerstone._engine.attempts import Attempt
 from runnerstone._engine.interrupts import raise_if_due
-from runnerstone._engine.verdicts import checked
+from runnerstone._engine.verdicts import no_outcome
 from runnerstone.calls import TaskCall
 from runnerstone.contracts import Report
 from runnerstone.outcomes import Crash, Outcome
@@ -90,7 +90,7 @@ class Unit(Report):
         if not all(it.over for it in self._left()):
             return False
         self._stream.owner.cancel_call(self.call)
-        self._stream.ended(self)
+        self._stream.ended(self, ())
         return True
 
     def _left(self) -> list[Attempt]:
@@ -114,15 +114,18 @@ class Unit(Report):
             told = self._told(news)
             back = self._back(news)
             current = self.attempts[-1] if self.attempts else None
-        self._stream.ended(None, news.outcomes, back)
-        if current is not None:
-            current.started(news.where)
-            self._drop_if_unneeded()
-        self._tell(told)
+        try:
+            self._stream.ended(None, news.outcomes, back)
+            if current is not None:
+                current.started(news.where)
+                self._drop_if_unneeded()
+        finally:  # whatever a task runner raises that is sent more
+            self._tell(told)
 
     def _end(self, outcome: Outcome) -> None:
         news = None
-        outcome = checked(outcome)
+        if not isinstance(outcome, Outcome):
+            outcome = no_outcome(outcome)  # type: ignore[unreachable]  # it may have no types
         if outcome.progress is not None:
             try:
                 news = Progress.read(outcome.progress)
@@ -141,8 +144,10 @@ class Unit(Report):
                 outcomes += news.outcomes
             told += [(it, outcome) for it in self.attempts if it is not None]
             self.attempts.clear()
-        self._stream.ended(self, [*outcomes, outcome], back)
-        self._tell(told)
+        try:
+            self._stream.ended(self, [*outcomes, outcome], back)
+        finally:  # likewise
+            self._tell(told)
 
     def _told(self, news: Progress) -> list[tuple[Attempt, Outcome]]:
         """The attempts whose ends are told; under the lock."""
@@ -159,9 +164,15 @@ class Unit(Report):
         del self.attempts[news.begun :]
         return [(call, attempt) for call, attempt in left if attempt is not None]
 
-    def _tell(self, told: Iterable[tuple[Attempt, Outcome]]) -> None:
-        for attempt, outcome in told:
-            self._stream.owner.done(attempt, outcome)
+    def _tell(self, told: Sequence[tuple[Attempt, Outcome]]) -> None:
+        """Have each attempt take its end, whatever is raised when another takes its own."""
+        owner, rest = self._stream.owner, iter(told)
+        try:
+            for attempt, outcome in rest:
+                owner.done(attempt, outcome)
+        finally:
+            if left := list(rest):
+                owner.reporter.call(partial(self._tell, left))
 
 
 def _unreadable(error: Exception) -> Outcome:

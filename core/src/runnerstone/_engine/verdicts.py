@@ -19,11 +19,9 @@ _ENDS: Final = {
 }
 
 
-def checked(outcome: Outcome) -> Outcome:
-    """What a task runner has reported, if it is an outcome; else the crash that it comes to."""
-    if isinstance(outcome, Outcome):
-        return outcome
-    text = f"the task runner reported {outcome!r}, which is no Outcome"  # type: ignore[unreachable]  # it may have no types
+def no_outcome(reported: object) -> Outcome:
+    """What it comes to that a task runner has reported something else."""
+    text = f"the task runner reported {reported!r}, which is no Outcome"
     return Outcome(problem=Crash(text, is_permanent=True))
 
 
