@@ -208,7 +208,11 @@ class TaskRunner(ABC):
         call.interrupt()
 
     def slots(self) -> int | None:
-        """How many calls run at once now; None if that is not known."""
+        """How many calls run at once now; None if that is not known.
+
+        Where calls are packed, the engine asks for it now and then, on the thread that ends are
+        reported on: it has to answer in a few seconds, also where what it asks is gone.
+        """
         return None
 
     def fetch(self, references: Sequence[Reference]) -> list[Pickled]:

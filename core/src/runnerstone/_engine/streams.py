@@ -11,23 +11,25 @@ so that a cluster that grows with its load sees it.
 Which thread does what. Calls are added by whoever launches them, ends are told by whoever reports
 them, and either sends what is due then. The reporter's thread asks the runner for its slots, and
 takes packs apart. A stream's lock guards what waits, what was sent and what was measured. It is
-held for a few assignments, and never while the runner, the engine or pickling runs.
+held for a few assignments, and at most while a pack is put together of those that wait, and never
+while the runner, the engine or pickling runs.
 """
 
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Final, Protocol
 
 from runnerstone._engine.attempts import Attempt
 from runnerstone._engine.interrupts import interruptible
+from runnerstone._engine.paces import Pace
 from runnerstone._engine.threads import SerialThread, TimerThread
 from runnerstone._engine.units import Member, Unit
 from runnerstone.calls import TaskCall
-from runnerstone.contents import Pickled, Reference
+from runnerstone.contents import Reference
 from runnerstone.contracts import TaskRunner
 from runnerstone.outcomes import Outcome
 from runnerstone.packs import MOST_BYTES
@@ -36,21 +38,13 @@ if TYPE_CHECKING:
     from runnerstone.programs import Program
 
 
-# How long a pack shall take, in seconds: the cost of sending it is little beside that.
-PACK_SECONDS: Final = 0.03
-# A shorter one is not parted so that all slots get some: sending each part costs as much.
-LEAST_SECONDS: Final = 0.001
-MOST_CALLS: Final = 1000
-# Fewer calls than this, that would fill a pack, go alone: they gain little, and would end unevenly.
-FEWEST_CALLS: Final = 4
+MOST_CALLS: Final = 1000  # that go together
 # How many packs, or calls that go alone, the runner has for each slot: one is on its way.
 DEPTH: Final = 2
 # Between looks at what waits, in seconds: of calls not known to be small, twice as many are sent.
 WIDENING_SECONDS: Final = 0.1
 # Between questions for the runner's slots, in seconds.
 SLOTS_SECONDS: Final = 1.0
-# What is measured counts by this share against what was measured before.
-WEIGHT: Final = 0.25
 
 Sending = list[tuple[TaskCall, Attempt | Unit]]
 
@@ -163,15 +157,13 @@ class Stream:
         """
         self.owner: Final = owner
         self._streams: Final = streams
-        self._most: Final = most
         self.lock: Final = Lock()
         # Guarded by the lock:
         self._waiting: deque[Member] = deque()
         self._units = 0  # how many were sent and have not ended
         self._factor = 1  # how many times what is usual the runner is given
         self._is_widening = False  # whether the timer will see to what waits
-        self._seconds: float | None = None  # what a call takes
-        self._nbytes = 0.0  # of a value
+        self._pace: Final = Pace(most)
         self._is_uneven = False  # whether something that waits has come back from behind a slow one
 
     def pass_on(self, call: TaskCall, attempt: Attempt) -> Sending | None:
@@ -223,7 +215,9 @@ class Stream:
                 self._waiting.extendleft(reversed(back))
                 self._is_uneven = True
             if outcomes:
-                self._measure(outcomes)
+                self._pace.learn(outcomes)
+                if self._pace.is_small:
+                    self._factor = 1
             is_waiting = bool(self._waiting)
         self._streams.ask_again()
         if is_waiting:
@@ -243,7 +237,8 @@ class Stream:
     def _first(self) -> list[Member]:
         """Take what goes next of what waits, those that are over left out; under the lock."""
         members: list[Member] = []
-        size, nbytes = self._size(), 0
+        share = len(self._waiting) / (self._streams.slots * DEPTH)
+        size, nbytes = self._pace.size(share, evenly=self._is_uneven), 0
         while self._waiting and len(members) < size:
             call, attempt = self._waiting[0]
             nbytes += call.nbytes
@@ -267,34 +262,6 @@ class Stream:
         unit.is_over = True
         return None
 
-    def _size(self) -> int:
-        """How many calls go together; under the lock."""
-        if self._seconds is None or not self._is_small():
-            return 1
-        seconds = max(self._seconds, 1e-6)
-        most = min(PACK_SECONDS / seconds, MOST_BYTES / max(self._nbytes, 1.0), self._most)
-        share = len(self._waiting) / (self._streams.slots * DEPTH)
-        least = 1.0 if self._is_uneven else LEAST_SECONDS / seconds
-        return max(int(min(most, max(share, least))), 1)
-
-    def _measure(self, outcomes: Iterable[Outcome]) -> None:
-        """Take account of how long calls took, and how large their values were; under the lock."""
-        executed = [it for it in outcomes if it.started is not None and it.ended is not None]
-        if not executed:
-            return
-        count = len(executed)
-        took = max(it.ended or 0 for it in executed) - min(it.started or 0 for it in executed)
-        values = [it.value for it in executed if isinstance(it.value, (Pickled, Reference))]
-        nbytes = sum(value.nbytes or 0 for value in values) / count
-        # A call may have been slow for once, as the first is that has a worker import something.
-        seconds = min(took / count, 2 * PACK_SECONDS)
-        weight = 1.0 if self._seconds is None else WEIGHT
-        before = self._seconds or 0.0
-        self._seconds = before + weight * (seconds - before)
-        self._nbytes += weight * (nbytes - self._nbytes)
-        if self._is_small():
-            self._factor = 1
-
     def _has_room(self) -> bool:
         """Whether the runner is to be given more; under the lock."""
         return self._units < self._streams.slots * DEPTH * self._factor
@@ -310,10 +277,6 @@ class Stream:
         widen = partial(self.owner.reporter.call, self._widen)
         self.owner.timer.call_later(WIDENING_SECONDS, widen)
 
-    def _is_small(self) -> bool:
-        """Whether calls take so little that they gain from being packed; likewise."""
-        return self._seconds is not None and self._seconds <= PACK_SECONDS / FEWEST_CALLS
-
     def _widen(self) -> None:
         """Send more, if the runner has more slots by now, or if nothing says that calls are small.
 
@@ -322,6 +285,6 @@ class Stream:
         self._streams.ask_again()
         with self.lock:
             self._is_widening = False
-            if not self._is_small():
+            if not self._pace.is_small:
                 self._factor *= 2
         self.owner.send(self.take())

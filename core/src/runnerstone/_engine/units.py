@@ -90,7 +90,7 @@ class Unit(Report):
         if not all(it.over for it in self._left()):
             return False
         self._stream.owner.cancel_call(self.call)
-        self._stream.ended(self, ())
+        self._stream.ended(self)
         return True
 
     def _left(self) -> list[Attempt]:
