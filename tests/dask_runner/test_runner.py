@@ -235,6 +235,23 @@ def test_cluster_that_is_cancelled_from_outside_crashes_what_it_had(dask_cluster
     assert futures[0].state.is_crashed()
 
 
+def test_task_is_executed_by_workers_that_were_restarted(dask_cluster):
+    from distributed import Client
+
+    @task(crash_retries=0)
+    def double(number: int) -> int:
+        return 2 * number
+
+    @flow(task_runner=DaskTaskRunner(address=dask_cluster.address))
+    def restarted() -> list[int]:
+        first = double.submit(1).result()
+        with Client(dask_cluster.address, set_as_default=False) as client:
+            client.restart()
+        return [first, double.submit(2).result()]
+
+    assert restarted() == [2, 4]
+
+
 def test_outcome_that_cannot_be_read_crashes_its_call_and_no_other(dask_cluster):
     with Meeting(30) as meeting:
 

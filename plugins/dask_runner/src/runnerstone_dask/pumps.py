@@ -136,6 +136,8 @@ class Pump:
             self._note_end(key, *told)
         elif kind == "slots":
             self.slots = key
+        elif kind == "restarted":
+            self._programs.clear()
         elif key in self._entries:
             report = self._entries[key].report
             (report.started if kind == "started" else report.progressed)(*told)

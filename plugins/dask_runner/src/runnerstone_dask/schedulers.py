@@ -15,7 +15,8 @@ def at_most_once(owner: str, topic: str) -> Any:  # noqa: C901  # a class that h
 
     It tells them on the client's topic, as ``["lost", key, text]``: of a call that will not end,
     and of a value that is gone. As ``["slots", count]`` it tells how many calls the workers run at
-    once, when that changes. It goes when its client does.
+    once, when that changes, and as ``["restarted", ""]`` that the scheduler has forgotten all. It
+    goes when its client does.
 
     The class is made here so that it travels by value: the scheduler need not import this module.
 
@@ -76,6 +77,9 @@ def at_most_once(owner: str, topic: str) -> Any:  # noqa: C901  # a class that h
 
         def tell(self, key: Any, text: str) -> None:
             self.scheduler.log_event(topic, ["lost", key, text])
+
+        def restart(self, scheduler: Any) -> None:
+            scheduler.log_event(topic, ["restarted", ""])
 
         def add_worker(self, scheduler: Any, worker: str) -> None:
             scheduler.log_event(topic, ["slots", scheduler.total_nthreads])
