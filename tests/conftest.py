@@ -217,3 +217,17 @@ def start_script(tmp_path: Path) -> Iterator[Callable[..., Script]]:
         with suppress(ProcessLookupError):
             os.killpg(script.process.pid, signal.SIGKILL)
         script.process.communicate()
+
+
+@pytest.fixture
+def check_counts() -> Callable[[str], None]:
+    """Counts what the benchmarks count of an engine, and checks that it keeps within its limits."""
+
+    def check(engine: str) -> None:
+        command = [sys.executable, "-m", "benchmarks.counts", engine]
+        root = Path(__file__).parents[1]
+        ran = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        assert f"{engine}_" in ran.stdout
+
+    return check

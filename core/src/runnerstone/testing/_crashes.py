@@ -106,21 +106,18 @@ class CrashTests(Suite):
         assert "too large for this process" in str(future.state.message)
         assert isinstance(future.exception(), TaskCrashedError)
 
-    def test_worker_that_dies_crashes_its_run(self, travelling_runner: TaskRunner) -> None:
+    def test_worker_that_dies_crashes_its_run(self, separate_runner: TaskRunner) -> None:
         futures: list[TaskFuture[Any]] = []
 
-        @flow(task_runner=travelling_runner)
+        @flow(task_runner=separate_runner)
         def asking() -> tuple[int, int]:
             return tell_place()
 
-        @flow(task_runner=travelling_runner)
+        @flow(task_runner=separate_runner)
         def dying() -> str:
             futures.append(call.with_options(crash_retries=2).submit(die))
             return "plain value"
 
-        process, _ = self.in_time(asking)
-        if process == os.getpid():
-            pytest.skip("calls run in the driver's process")
         assert self.in_time(dying) == "plain value"
         (future,) = futures
         assert future.state.is_crashed(), f"the run ended {future.state}"
@@ -128,22 +125,16 @@ class CrashTests(Suite):
         assert self.in_time(asking)[0] != os.getpid()
 
     def test_call_whose_worker_died_is_executed_again(
-        self, travelling_runner: TaskRunner, tmp_path: Path
+        self, separate_runner: TaskRunner, tmp_path: Path
     ) -> None:
         futures: list[TaskFuture[Any]] = []
         file = tmp_path / "attempts"
 
-        @flow(task_runner=travelling_runner)
-        def asking() -> tuple[int, int]:
-            return tell_place()
-
-        @flow(task_runner=travelling_runner)
+        @flow(task_runner=separate_runner)
         def dying() -> str:
             futures.append(call.submit(partial(die_first, file)))
             well: str = add(futures[0], " and well")
             return well
 
-        if self.in_time(asking)[0] == os.getpid():
-            pytest.skip("calls run in the driver's process")
         assert self.in_time(dying) == "alive and well"
         assert len(file.read_text(encoding="utf-8").splitlines()) == 2

@@ -1,6 +1,5 @@
 """Small calls that travel together."""
 
-import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from runnerstone import TaskFuture, flow
 from runnerstone.packs import Progress
 from runnerstone.task_runners import Failure, Outcome, Pack, Pickled, TaskCall, TaskRunner
 from runnerstone.testing._calls import CallMaker, CallSuite, Ends, submit, value_of
-from runnerstone.testing._tasks import call, give, tell_place
+from runnerstone.testing._tasks import call, give
 from runnerstone.testing._troubles import die_first
 
 CALLS = 300
@@ -77,24 +76,18 @@ class PackTests(CallSuite):
         assert found == [int(text) if text != "bad" else "ValueError" for text in texts]
 
     def test_calls_whose_worker_dies_under_them_are_executed_again(
-        self, travelling_runner: TaskRunner, tmp_path: Path
+        self, separate_runner: TaskRunner, tmp_path: Path
     ) -> None:
         futures: list[TaskFuture[Any]] = []
         file = tmp_path / "attempts"
 
-        @flow(task_runner=travelling_runner)
-        def asking() -> tuple[int, int]:
-            return tell_place()
-
-        @flow(task_runner=travelling_runner)
+        @flow(task_runner=separate_runner)
         def dying() -> str:
             functions: list[Any] = [partial(int, number) for number in range(CALLS)]
             functions[CALLS // 2] = partial(die_first, file)
             futures.extend(call.map(functions))
             return "done"
 
-        if self.in_time(asking)[0] == os.getpid():
-            pytest.skip("calls run in the driver's process")
         assert self.in_time(dying) == "done"
         ends = [future.state for future in futures if not future.state.is_completed()]
         assert not ends, f"{len(ends)} runs ended otherwise, such as {ends[0]}"

@@ -1,5 +1,6 @@
 """What the parts of the suite have in common: fixtures, and waiting that ends."""
 
+import os
 import sys
 import threading
 import traceback
@@ -9,9 +10,10 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import pytest
 
-from runnerstone import Flow, FlowRun, State
+from runnerstone import Flow, FlowRun, State, flow
 from runnerstone.task_runners import TaskRunner
 from runnerstone.testing._meetings import Meeting
+from runnerstone.testing._tasks import tell_place
 
 T = TypeVar("T")
 
@@ -65,6 +67,18 @@ class Suite:
         if task_runner.capabilities.shares_memory:
             pytest.skip("capabilities.shares_memory is true")
         return task_runner
+
+    @pytest.fixture
+    def separate_runner(self, travelling_runner: TaskRunner) -> TaskRunner:
+        """The task runner, if its calls run in processes that may die without the driver."""
+
+        @flow(task_runner=travelling_runner)
+        def asking() -> tuple[int, int]:
+            return tell_place()
+
+        if self.in_time(asking)[0] == os.getpid():
+            pytest.skip("calls run in the driver's process")
+        return travelling_runner
 
     @pytest.fixture
     def started_runner(self, task_runner: TaskRunner) -> Iterator[TaskRunner]:
