@@ -625,6 +625,10 @@ def tell():
 """
 
 
+# Python does not wake an event loop for a signal that comes when that is just about to wait.
+AWAITING = "while True: await asyncio.sleep(0.2)"
+
+
 class Command:
     """The command, running a file in a process of its own."""
 
@@ -672,7 +676,7 @@ def start(write, python):
 @SIGNALS
 @pytest.mark.parametrize("kind", ["def", "async def"])
 def test_signal_is_130(start, kind, signum):
-    waiting = {"def": "Event().wait()", "async def": "await asyncio.sleep(60)"}
+    waiting = {"def": "Event().wait()", "async def": AWAITING}
     command = start(f"""
         @flow
         {kind} census():
@@ -695,7 +699,7 @@ def test_signal_is_130(start, kind, signum):
 @pytest.mark.parametrize("ending", ["", "Event().wait()"], ids=["waiting", "in the body"])
 def test_first_signal_cancels_what_waits_and_waits_for_what_runs(start, kind, ending, signum):
     if kind == "async def" and ending:
-        ending = "await asyncio.sleep(60)"
+        ending = AWAITING
     command = start(f"""
         may_end = Event()
         Watch("is interrupted and waits for", may_end.set)

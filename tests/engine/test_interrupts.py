@@ -13,6 +13,8 @@ from textwrap import dedent
 import pytest
 
 from runnerstone import flow, task
+from runnerstone._engine.interrupts import guarding
+from runnerstone._engine.steps import Until
 from runnerstone.errors import TaskFailedError
 from runnerstone.task_runners import ConcurrentTaskRunner, SequentialTaskRunner
 
@@ -749,6 +751,14 @@ def python_s_handler():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield signal.default_int_handler
     signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_is_not_lost_that_comes_while_the_engine_begins_to_wait(python_s_handler):
+    engine = {"__name__": "runnerstone._engine.books", "signal": signal}
+    exec("def when_idle(fn): signal.raise_signal(signal.SIGINT); return True", engine)
+
+    with pytest.raises(KeyboardInterrupt), guarding():
+        Until(engine["when_idle"]).run()
 
 
 def test_python_s_handler_is_put_back(python_s_handler):

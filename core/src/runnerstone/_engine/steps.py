@@ -20,7 +20,7 @@ from runnerstone._engine.interrupts import interruptible, raise_if_due
 from runnerstone._engine.task_runs import Engine
 from runnerstone._prints import logging_prints
 from runnerstone.contexts import ambient_tags
-from runnerstone.futures import LOOK_UP_SECONDS, wait_for_release, wake
+from runnerstone.futures import LOOK_UP_SECONDS, wake
 from runnerstone.runs import FlowRun
 
 T = TypeVar("T")
@@ -56,6 +56,7 @@ class Body:
     def run(self) -> Any:
         tokens = self._enter(is_async=False)
         try:
+            raise_if_due()  # which may have come meanwhile
             with logging_prints() if self.engine.logs_prints else nullcontext():
                 return self.fn(*self.args, **self.kwargs)
         finally:
@@ -65,6 +66,7 @@ class Body:
     async def run_async(self) -> Any:
         tokens = self._enter(is_async=True)
         try:
+            raise_if_due()  # as above
             with logging_prints() if self.engine.logs_prints else nullcontext():
                 return await self._in_time()
         finally:
@@ -114,7 +116,8 @@ class Until:
         happened = threading.Lock()
         happened.acquire()
         if self.when(happened.release):
-            wait_for_release(happened)
+            while not happened.acquire(timeout=LOOK_UP_SECONDS):
+                raise_if_due()  # which may have come while `when` was called
 
     async def run_async(self) -> None:
         import asyncio  # heavy, and whoever runs a coroutine has it loaded
@@ -124,6 +127,7 @@ class Until:
         if self.when(partial(wake, loop, woken)):
             while not woken.done():  # a loop that was just about to wait misses a signal: look up
                 await asyncio.wait((woken,), timeout=LOOK_UP_SECONDS)
+                raise_if_due()  # likewise
 
 
 @attrs.frozen
