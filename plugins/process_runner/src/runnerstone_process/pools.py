@@ -169,7 +169,7 @@ class Pool:
         try:
             worker.execute(job)
         except OSError as error:  # it has died, before it could begin
-            refusal = error
+            refusal = str(error)  # the exception would hold this frame, and what was sent
         with self._lock:
             is_gone = worker.is_gone
             if refusal is None:
@@ -184,7 +184,7 @@ class Pool:
         if is_gone:
             worker.dismiss()
 
-    def _send_elsewhere(self, job: Job, refusal: OSError) -> None:
+    def _send_elsewhere(self, job: Job, refusal: str) -> None:
         job.refusals += 1
         with self._lock:
             again = job.refusals < REFUSALS and not job.is_cancelled
