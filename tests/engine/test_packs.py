@@ -1,9 +1,11 @@
 """Small calls that travel together, on a task runner that pickles everything it is given."""
 
+import gc
 import logging
 import pickle
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -791,3 +793,31 @@ def test_end_that_follows_on_progress_is_taken_after_it():
     runner = DoneTaskRunner(max_workers=4, told_slots=4)
 
     assert run(runner, lambda: pause_at_times.map(range(600)).result()) == [*range(600)]
+
+
+class Value:
+    """What a flow returns."""
+
+
+@pytest.mark.parametrize("is_cut_short", [False, True])
+def test_flow_run_is_no_cyclic_garbage(runner, is_cut_short):
+    values = [Value()]
+    gone = weakref.ref(values[0])
+
+    @flow(task_runner=runner)
+    def packing() -> Value:
+        futures = nap.map([0.0] * 200)
+        if is_cut_short:
+            nap.map([0.05] * 10)[-1].cancel()
+        futures.wait()
+        return values.pop()
+
+    gc.collect()
+    gc.disable()
+    try:
+        packing()
+        runner.sent.clear()
+
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -126,6 +126,10 @@ class Streams:
         most = MOST_CALLS if options.batch == "auto" else options.batch
         return None if go_alone else Stream(self._owner, self, most)
 
+    def close(self) -> None:
+        """Let go of the streams, which refer to this in turn."""
+        self._streams.clear()
+
     @interruptible
     def ask(self) -> None:
         """Ask the runner for its slots; it may block."""

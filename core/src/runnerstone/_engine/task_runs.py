@@ -129,7 +129,7 @@ class Engine:
         self._parallel = runner.capabilities.parallel
         self._travels = not runner.capabilities.shares_memory
         packs = self._travels and self._parallel and runner.capabilities.gains_from_packing
-        self._streams = Streams(self) if packs else None
+        self._streams: Streams | None = Streams(self) if packs else None
         self._programs: dict[Task[..., Any], tuple[Program, Series]] = {}
         self._series: dict[tuple[str, str], Series] = {}
         self._stopped = False
@@ -459,6 +459,7 @@ class Engine:
                 self.cancel_call(attempt.call)
             else:
                 attempt.sender.cancel(attempt)
+                attempt.sender = None  # which refers to the attempt in turn
 
     def _skip(self, attempt: Attempt, blocker: TaskFuture[Any]) -> None:
         state = NotReady(blocker.name)
@@ -661,6 +662,9 @@ class Engine:
 
     def _end_rest(self) -> None:
         self._stopped = True
+        if self._streams is not None:
+            self._streams.close()
+            self._streams = None  # which refers to the engine in turn
         for attempt in self.book.close_now():  # upstream first, so that the others are skipped
             message = f"The task runner stopped before task run {attempt.future.name!r} ended."
             self._end(attempt, *_crash(message, None))
